@@ -1,0 +1,4 @@
+//! The observer: counts a service's connections in the kernel and checks what its gauge claims.
+//!
+//! Two witnesses ([`probe`](self), `sock_diag`) and one claim meet in `check`; `watch` is the loop
+//! that feeds it. This crate never links `server`: they meet at the kernel and at `/metrics`.

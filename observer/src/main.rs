@@ -1,0 +1,2 @@
+//! `observer`: the command line.
+fn main() {}

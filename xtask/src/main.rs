@@ -1,0 +1,2 @@
+//! `cargo xtask`: stub.
+fn main() {}
