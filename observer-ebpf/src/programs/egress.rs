@@ -38,12 +38,13 @@ fn egress(ctx: SkBuffContext) -> i32 {
 /// Finds a TCP payload that leaves from the port of a target.
 #[inline(always)]
 fn segment(ctx: &SkBuffContext) -> Option<Segment> {
-    let first: u8 = byte(ctx, 0)?;
-    let (protocol, tcp) = if first >> 4 == 4 {
-        (byte(ctx, 9)?, u32::from(first & 0x0f) * 4)
+    // RFC 791 section 3.1, RFC 8200 section 3: what we need is in the first 20 bytes of both.
+    let ip: [u8; 20] = direct(ctx, 0)?;
+    let (protocol, tcp) = if ip[0] >> 4 == 4 {
+        (ip[9], u32::from(ip[0] & 0x0f) * 4)
     } else {
         // Extension headers are none of TCP's ordinary traffic; such a packet is not looked at.
-        (byte(ctx, 6)?, 40)
+        (ip[6], 40)
     };
     if protocol != TCP {
         return None;
@@ -143,12 +144,6 @@ fn become_websocket(socket: &mut Socket, tally: &mut Tally) {
         socket.flags |= flags::ENDED;
         count::one(&mut tally.websocket_ended);
     }
-}
-
-/// One byte of the linear part of the packet.
-#[inline(always)]
-fn byte(ctx: &SkBuffContext, offset: u32) -> Option<u8> {
-    direct::<1>(ctx, offset).map(|[byte]| byte)
 }
 
 /// Bytes of the linear part, where the headers are, without a helper call.

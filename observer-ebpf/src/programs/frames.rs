@@ -16,9 +16,10 @@ const EXACT_FRAMES: u32 = 16;
 const LONGEST_HEADER: u32 = 10;
 /// Longest frame that is followed.
 const LONGEST_FRAME: u64 = i32::MAX as u64;
-/// Bytes of a `101`'s header block that are read at once, and how often per segment.
-const PIECE: usize = 64;
-const PIECES: u32 = 32;
+/// Words of 8 bytes of a `101`'s header block that are read per segment: 2 KiB.
+const WORDS: u32 = 256;
+/// What ends a header block: RFC 9112 section 2.1.
+const HEADERS_END: u32 = u32::from_be_bytes(*b"\r\n\r\n");
 
 /// Opcodes 8 and above are control frames.
 const CONTROL: u8 = 0x8;
@@ -142,25 +143,35 @@ fn skip_headers(
     mut at: u32,
 ) -> Option<u32> {
     let mut window = socket.window;
-    for _ in 0..PIECES {
+    for _ in 0..WORDS {
+        if segment.len - at < 8 {
+            break;
+        }
+        let Ok(word) = ctx.load::<[u8; 8]>((segment.offset + at) as usize) else {
+            break;
+        };
+        for byte in word {
+            at += 1;
+            window = window << 8 | u32::from(byte);
+            if window == HEADERS_END {
+                socket.phase = Phase::Frames as u8;
+                return Some(at);
+            }
+        }
+    }
+    for _ in 0..8 {
         if at >= segment.len {
             break;
         }
-        let mut piece = [0_u8; PIECE];
-        let Ok(read) = ctx.load_bytes((segment.offset + at) as usize, &mut piece) else {
+        let Ok(byte) = ctx.load::<u8>((segment.offset + at) as usize) else {
             break;
         };
-        for (index, byte) in piece.into_iter().enumerate() {
-            if index >= read {
-                break;
-            }
-            window = window << 8 | u32::from(byte);
-            if window == u32::from_be_bytes(*b"\r\n\r\n") {
-                socket.phase = Phase::Frames as u8;
-                return Some(at + index as u32 + 1);
-            }
+        at += 1;
+        window = window << 8 | u32::from(byte);
+        if window == HEADERS_END {
+            socket.phase = Phase::Frames as u8;
+            return Some(at);
         }
-        at += read as u32;
     }
     socket.window = window;
     socket.next_seq = segment.seq.wrapping_add(at);
