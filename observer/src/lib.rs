@@ -3,4 +3,7 @@
 //! Two witnesses ([`probe`](self), `sock_diag`) and one claim meet in `check`; `watch` is the loop
 //! that feeds it. This crate never links `server`: they meet at the kernel and at `/metrics`.
 
+pub mod args;
+pub mod claim;
+pub mod config;
 pub mod probe;
