@@ -2,3 +2,5 @@
 //!
 //! Two witnesses ([`probe`](self), `sock_diag`) and one claim meet in `check`; `watch` is the loop
 //! that feeds it. This crate never links `server`: they meet at the kernel and at `/metrics`.
+
+pub mod probe;
