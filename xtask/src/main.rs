@@ -1,7 +1,11 @@
 //! `cargo xtask`: the project's tasks, one file each.
 //!
 //! This file knows their names and options only.
-#![expect(clippy::print_stderr, reason = "a command line talks")]
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a command line talks"
+)]
 
 use std::process::ExitCode;
 
@@ -10,7 +14,11 @@ use clap::{Parser, Subcommand};
 
 mod bpf_toolchain;
 mod build_ebpf;
+mod setup;
+mod step;
 mod workspace;
+
+use setup::Purpose;
 
 /// Plumbline's tasks.
 #[derive(Parser)]
@@ -22,6 +30,12 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Task {
+    /// List what is missing to build, run and test, and install it.
+    Setup {
+        /// Only tell, and fail if something is missing.
+        #[arg(long)]
+        check: bool,
+    },
     /// Compile the BPF programs, and put the object where the observer embeds it.
     BuildEbpf,
 }
@@ -38,6 +52,8 @@ fn main() -> ExitCode {
 
 fn run(task: Task) -> Result<()> {
     match task {
+        Task::Setup { check: true } => setup::check(),
+        Task::Setup { check: false } => setup::setup(Purpose::Test),
         Task::BuildEbpf => build_ebpf::build_ebpf(),
     }
 }
