@@ -6,4 +6,6 @@
 pub mod args;
 pub mod claim;
 pub mod config;
+pub mod netns;
 pub mod probe;
+pub mod sock_diag;
