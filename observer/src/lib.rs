@@ -4,6 +4,7 @@
 //! that feeds it. This crate never links `server`: they meet at the kernel and at `/metrics`.
 
 pub mod args;
+pub mod check;
 pub mod claim;
 pub mod config;
 pub mod netns;
