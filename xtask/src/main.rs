@@ -16,6 +16,8 @@ mod bpf_toolchain;
 mod build_ebpf;
 mod setup;
 mod step;
+mod test;
+mod tidy;
 mod workspace;
 
 use setup::Purpose;
@@ -38,6 +40,8 @@ enum Task {
     },
     /// Compile the BPF programs, and put the object where the observer embeds it.
     BuildEbpf,
+    /// Check and test everything; list what could not be tested here.
+    Test(test::Options),
 }
 
 fn main() -> ExitCode {
@@ -55,5 +59,6 @@ fn run(task: Task) -> Result<()> {
         Task::Setup { check: true } => setup::check(),
         Task::Setup { check: false } => setup::setup(Purpose::Test),
         Task::BuildEbpf => build_ebpf::build_ebpf(),
+        Task::Test(options) => test::test(options),
     }
 }

@@ -15,6 +15,11 @@ pub(crate) fn root() -> &'static Path {
         .expect("xtask is a folder of the workspace")
 }
 
+/// Where cargo puts what it builds for the host.
+pub(crate) fn target_dir() -> PathBuf {
+    env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), |dir| root().join(dir))
+}
+
 /// Tools that `setup` built, outside the tree: a fresh clone finds them again.
 ///
 /// # Errors

@@ -150,7 +150,12 @@ fn become_websocket(socket: &mut Socket, tally: &mut Tally) {
 #[inline(always)]
 fn direct<const N: usize>(ctx: &SkBuffContext, offset: u32) -> Option<[u8; N]> {
     // SAFETY: the program's own context.
-    let (data, end) = unsafe { ((*ctx.skb.skb).data as usize, (*ctx.skb.skb).data_end as usize) };
+    let (data, end) = unsafe {
+        (
+            (*ctx.skb.skb).data as usize,
+            (*ctx.skb.skb).data_end as usize,
+        )
+    };
     let start = data + offset as usize;
     if start + N > end {
         return None;

@@ -97,12 +97,18 @@ fn opened(ctx: &BtfTracePointContext, sk: Sock) {
         flags: flags::BORN,
         ..Socket::default()
     };
-    if SOCKETS.insert(cookie, socket, u64::from(BPF_NOEXIST)).is_ok() {
+    if SOCKETS
+        .insert(cookie, socket, u64::from(BPF_NOEXIST))
+        .is_ok()
+    {
         count::one(&mut losses.stored);
         count::one(&mut tally.opened);
     } else {
         if losses.map_full == 0 {
-            warn!(ctx, "SOCKETS is full: connections of target {} are not tracked", target);
+            warn!(
+                ctx,
+                "SOCKETS is full: connections of target {} are not tracked", target
+            );
         }
         count::one(&mut losses.map_full);
         count::one(&mut tally.map_full);

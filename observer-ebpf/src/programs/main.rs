@@ -23,7 +23,6 @@ mod maps;
 mod response;
 
 /// The verifier proves that no program can reach this; the linker still wants the symbol.
-#[cfg(target_arch = "bpf")]
 #[panic_handler]
 fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
     loop {}

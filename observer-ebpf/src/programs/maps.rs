@@ -5,9 +5,7 @@ use aya_ebpf::{
     macros::map,
     maps::{Array, HashMap, PerCpuArray},
 };
-use observer_ebpf::{
-    Durations, Losses, MAX_TARGETS, Offsets, Ports, Socket, Tally, TargetKey,
-};
+use observer_ebpf::{Durations, Losses, MAX_TARGETS, Offsets, Ports, Socket, Tally, TargetKey};
 
 /// Which local ports concern us. One element of 64 KiB. Written by user space before the programs
 /// are attached and when targets change, read by both programs on every event.
@@ -30,8 +28,7 @@ pub(crate) static TALLIES: PerCpuArray<Tally> = PerCpuArray::with_max_entries(MA
 
 /// Target index → lengths of life, per CPU. Written by `lifecycle`, read by user space.
 #[map]
-pub(crate) static DURATIONS: PerCpuArray<Durations> =
-    PerCpuArray::with_max_entries(MAX_TARGETS, 0);
+pub(crate) static DURATIONS: PerCpuArray<Durations> = PerCpuArray::with_max_entries(MAX_TARGETS, 0);
 
 /// What was not taken in, per CPU. One element. Written by `lifecycle`, read by user space.
 #[map]

@@ -198,7 +198,11 @@ impl Probe {
             .map_err(refused("the program cgroup_skb/egress"))?;
         // With a BPF link, `Single` is what aya calls no flags; the kernel lets links be many.
         program
-            .attach(&folder, CgroupSkbAttachType::Egress, CgroupAttachMode::Single)
+            .attach(
+                &folder,
+                CgroupSkbAttachType::Egress,
+                CgroupAttachMode::Single,
+            )
             .map_err(refused("attaching cgroup_skb/egress"))?;
         Ok(())
     }
@@ -360,9 +364,8 @@ impl Probe {
 /// Whether a capability, or the `CAP_SYS_ADMIN` that includes it, is in the effective set.
 #[must_use]
 pub fn has_capability(name: &str) -> bool {
-    let has = |capability| {
-        caps::has_cap(None, caps::CapSet::Effective, capability).unwrap_or(false)
-    };
+    let has =
+        |capability| caps::has_cap(None, caps::CapSet::Effective, capability).unwrap_or(false);
     has(caps::Capability::CAP_SYS_ADMIN) || name.parse().is_ok_and(has)
 }
 

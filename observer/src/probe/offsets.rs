@@ -55,14 +55,15 @@ fn bit_offset(btf: &Btf, of: &Type, field: &str, depth: u32) -> Option<u32> {
     let (Type::Struct(composite) | Type::Union(composite)) = of else {
         return None;
     };
-    composite.members.iter().find_map(|member| {
-        match member.name.as_deref() {
+    composite
+        .members
+        .iter()
+        .find_map(|member| match member.name.as_deref() {
             Some(name) if name == field => Some(member.offset),
             None | Some("") if depth > 0 => {
                 let inner = btf.get_type_by_id(member.type_id).ok()?;
                 Some(member.offset + bit_offset(btf, &inner.base_type, field, depth - 1)?)
             }
             _ => None,
-        }
-    })
+        })
 }

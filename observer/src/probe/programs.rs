@@ -42,8 +42,13 @@ pub(super) fn report(ebpf: &Ebpf) -> Vec<ProgramReport> {
             let path = format!("/proc/self/fdinfo/{}", fd.as_fd().as_raw_fd());
             let text = fs::read_to_string(path).unwrap_or_default();
             let field = |key: &str| {
-                text.lines()
-                    .find_map(|line| line.strip_prefix(key)?.strip_prefix(':')?.trim().parse().ok())
+                text.lines().find_map(|line| {
+                    line.strip_prefix(key)?
+                        .strip_prefix(':')?
+                        .trim()
+                        .parse()
+                        .ok()
+                })
             };
             // Without bpf_stats both stay 0: not measured, which is not the same as none.
             let run_time = field("run_time_ns").filter(|ns| *ns > 0);
