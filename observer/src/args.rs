@@ -55,13 +55,13 @@ struct Cli {
 pub enum Command {
     /// Watch the targets and publish what was seen, until stopped
     #[command(after_help = EXAMPLES)]
-    Run(Sources),
+    Run(Box<Sources>),
     /// Check once, print one line and exit with the verdict
     #[command(after_help = CHECK_HELP)]
     Check {
         /// Which targets.
         #[command(flatten)]
-        sources: Sources,
+        sources: Box<Sources>,
         /// How the verdict is printed
         #[arg(long, value_enum, default_value = "table", env = "OBSERVER_OUTPUT")]
         output: Output,
@@ -85,7 +85,7 @@ pub enum Command {
 #[derive(Debug, Subcommand)]
 pub enum ConfigCommand {
     /// Read the configuration as run would, and say what is wrong with it
-    Check(Sources),
+    Check(Box<Sources>),
     /// Print a commented file with every setting at its default
     Default,
 }

@@ -390,3 +390,265 @@ fn is_unit_of(unit: &[u8], family: Raw<'_>) -> bool {
     let stem = family.as_bytes().strip_suffix(unit);
     unit.is_empty() || stem.is_some_and(|stem| stem.ends_with(b"_"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Each entry as one line: what was read, not how it stood there.
+    fn read(format: Format, input: &[u8]) -> Result<String, Problem> {
+        let mut exposition = Exposition::new(input, format);
+        let mut lines = Vec::new();
+        while let Some(entry) = exposition.next().map_err(|error| error.problem)? {
+            lines.push(match entry {
+                Entry::Type { family, kind } => format!("{} is {kind}", family.unescape()),
+                Entry::Sample {
+                    name,
+                    value,
+                    has_timestamp,
+                } => {
+                    let labels = exposition.labels().iter();
+                    let labels = labels.map(|(label, value)| {
+                        format!("{}={:?}", label.unescape(), value.unescape())
+                    });
+                    let labels: Vec<_> = labels.collect();
+                    let at = if has_timestamp { " @" } else { "" };
+                    format!("{}{{{}}} {value}{at}", name.unescape(), labels.join(","))
+                }
+            });
+        }
+        Ok(lines.join("; "))
+    }
+
+    fn text(input: impl AsRef<[u8]>, expected: Result<&str, Problem>) {
+        let input = input.as_ref();
+        let result = read(Format::Text, input);
+        assert_eq!(
+            result.as_deref().map_err(|problem| *problem),
+            expected,
+            "{}",
+            input.escape_ascii()
+        );
+    }
+
+    fn open_metrics(input: impl AsRef<[u8]>, expected: Result<&str, Problem>) {
+        let input = input.as_ref();
+        let result = read(Format::OpenMetrics, input);
+        assert_eq!(
+            result.as_deref().map_err(|problem| *problem),
+            expected,
+            "{}",
+            input.escape_ascii()
+        );
+    }
+
+    #[test]
+    fn text_samples_are_read_with_all_their_freedoms() {
+        text("", Ok(""));
+        text("\n \t\n\n", Ok(""));
+        text("a 1", Ok("a{} 1"));
+        text("a 1\nb 2\n", Ok("a{} 1; b{} 2"));
+        text("  a\t 1 \t 5 \n", Ok("a{} 1 @"));
+        text("a:b_C9{} -7\n", Ok("a:b_C9{} -7"));
+        text("a { x = \"y\" , } 1\n", Ok("a{x=\"y\"} 1"));
+        text("a{x=\"y\" z=\"w\"}1\n", Ok("a{x=\"y\",z=\"w\"} 1"));
+        text(
+            "a{x=\"1\",y=\"2,}{\"} NaN\n",
+            Ok("a{x=\"1\",y=\"2,}{\"} NaN"),
+        );
+        text("a +Inf\n", Ok("a{} inf"));
+    }
+
+    #[test]
+    fn escapes_are_those_of_prometheus_and_no_others() {
+        text(r#"a{x="\\\"\n\t\q"} 1"#, Ok(r#"a{x="\\\"\n\\t\\q"} 1"#));
+        text(
+            "a{x=\"two\nlines\"} 1\nb 2",
+            Ok("a{x=\"two\\nlines\"} 1; b{} 2"),
+        );
+        text("a{x=\"\0n\0\"} 1", Ok("a{x=\"\\0n\\0\"} 1"));
+        text("a{x=\"ü€\"} 1", Ok("a{x=\"ü€\"} 1"));
+        text("a{x=\"y\\", Err(Problem::Unquoted));
+        text("a{x=\"y\\\n\"} 1", Err(Problem::Unquoted));
+    }
+
+    #[test]
+    fn quoted_names_are_read_wherever_prometheus_reads_them() {
+        text(r#"{"a.b"} 1"#, Ok("a.b{} 1"));
+        text(r#"{"a.b",x="y"} 1"#, Ok("a.b{x=\"y\"} 1"));
+        text(r#"{x="y","a b",} 1"#, Ok("a b{x=\"y\"} 1"));
+        text(r#"{"a\"b","x.y"="z"} 1"#, Ok("a\"b{x.y=\"z\"} 1"));
+        text("# TYPE \"a.b\" gauge\n", Ok("a.b is gauge"));
+        text(r#"a{"b"} 1"#, Err(Problem::TwoNames));
+        text(r#"{"a","b"} 1"#, Err(Problem::TwoNames));
+        text(r#"{x="y"} 1"#, Err(Problem::NoName));
+        text("{} 1", Err(Problem::NoName));
+        text(r#"{""} 1"#, Err(Problem::NoName));
+        text(r#"a{""="b"} 1"#, Err(Problem::LabelName));
+        text(b"{\"a\xff\"} 1", Err(Problem::Utf8));
+        text("{\"a\0\"} 1", Err(Problem::Unquoted));
+    }
+
+    #[test]
+    fn text_comments_are_skipped_and_types_are_read() {
+        text(
+            "# TYPE a gauge\n# HELP a What it is.\n#x\n# any thing\n#",
+            Ok("a is gauge"),
+        );
+        text("#\t TYPE  a untyped\n", Ok("a is unknown"));
+        text(
+            "# HELP a\n# HELP b \n# TYPEa\n# HELPER\n#TYPE a nonsense\n#\0\n",
+            Ok(""),
+        );
+        text("# TYPE a\n", Err(Problem::Type));
+        text("# TYPE a Gauge\n", Err(Problem::Type));
+        text("# TYPE a gauge \n", Err(Problem::Type));
+        text("# TYPE a  gauge\n", Err(Problem::Type));
+        text("# TYPE a gauge\r\n", Err(Problem::Type));
+        text("# TYPE a info\n", Err(Problem::Type));
+        text("# TYPE \n", Err(Problem::MetadataName));
+        text("# HELP # \n", Err(Problem::MetadataName));
+        text(b"# HELP a \xff\n", Err(Problem::Utf8));
+        text(b"# \xff\n", Ok(""));
+    }
+
+    #[test]
+    fn malformed_text_is_refused_wherever_it_breaks() {
+        text("a", Err(Problem::Value));
+        text("a\n1", Err(Problem::Value));
+        text("a true\n", Err(Problem::Value));
+        text("a 1\r\n", Err(Problem::Value));
+        text("\r\n", Err(Problem::Start));
+        text("a 1 2 3\n", Err(Problem::Timestamp));
+        text("a 1 -2\n", Err(Problem::Timestamp));
+        text("a 1 1.5\n", Err(Problem::Timestamp));
+        text("a 1 99999999999999999999\n", Err(Problem::Timestamp));
+        text("a 1 # {x=\"y\"} 1\n", Err(Problem::Timestamp));
+        text("a 1 5\0", Err(Problem::Timestamp));
+        text("a{x='y'} 1", Err(Problem::LabelValue));
+        text("a{x=\0\"y\"} 1", Err(Problem::LabelValue));
+        text("a{x\0=\"y\"} 1", Err(Problem::Equals));
+        text("a{x} 1", Err(Problem::Equals));
+        text("{a} 1", Err(Problem::Equals));
+        text("a{,} 1", Err(Problem::LabelName));
+        text("a{x=\"y\",,} 1", Err(Problem::LabelName));
+        text("a{x=\"y\"", Err(Problem::LabelName));
+        text("a{x=\"y", Err(Problem::Unquoted));
+        text("a{x=\"y\"}{z=\"w\"} 1", Err(Problem::Value));
+        text(b"a{x=\"\xff\"} 1", Err(Problem::Utf8));
+        text(b"a{\xff=\"y\"} 1", Err(Problem::LabelName));
+        text("a\0 1", Err(Problem::Value));
+        text("9a 1", Err(Problem::Start));
+        text("<html>", Err(Problem::Start));
+    }
+
+    #[test]
+    fn a_nul_does_not_end_an_exposition_silently() {
+        text("a 1\n\0b 2\n", Err(Problem::Start));
+    }
+
+    #[test]
+    fn open_metrics_is_read_with_timestamps_and_exemplars() {
+        open_metrics("# EOF", Ok(""));
+        open_metrics("# EOF\n", Ok(""));
+        open_metrics("a 1\n# EOF\n", Ok("a{} 1"));
+        open_metrics(
+            "a{x=\"y\",z=\"w\",} 1 1.5\n# EOF\n",
+            Ok("a{x=\"y\",z=\"w\"} 1 @"),
+        );
+        open_metrics("a 1 # {t=\"i\"} 0.5\n# EOF\n", Ok("a{} 1"));
+        open_metrics(
+            "a{x=\"y\"} 1 2 # {\"t.u\"=\"}\",v=\"\"} 0.5 9.25\n# EOF\n",
+            Ok("a{x=\"y\"} 1 @"),
+        );
+        open_metrics("a 1 # {} 1\n# EOF\n", Ok("a{} 1"));
+        open_metrics("{\"a.b\",x=\"y\"} 1\n# EOF\n", Ok("a.b{x=\"y\"} 1"));
+        open_metrics(
+            "# TYPE a_seconds gauge\n# UNIT a_seconds seconds\n# HELP a_seconds \n# UNIT b \n# EOF\n",
+            Ok("a_seconds is gauge"),
+        );
+        open_metrics(
+            "# TYPE a unknown\n# TYPE b info\n# TYPE c stateset\n# TYPE d gaugehistogram\n# EOF",
+            Ok("a is unknown; b is info; c is stateset; d is gaugehistogram"),
+        );
+    }
+
+    #[test]
+    fn open_metrics_without_its_end_is_cut_off() {
+        open_metrics("", Err(Problem::Truncated));
+        open_metrics("a 1\n", Err(Problem::Truncated));
+        open_metrics("a 1", Err(Problem::Truncated));
+        open_metrics("a 1 2", Err(Problem::Truncated));
+        open_metrics("a 1 # {x=\"y\"} 4", Err(Problem::Truncated));
+        open_metrics("# TYPE a gauge", Err(Problem::Truncated));
+        open_metrics("# EOF\n\n", Err(Problem::AfterEof));
+        open_metrics("# EOF\na 1\n", Err(Problem::AfterEof));
+        open_metrics("# EOFa 1", Err(Problem::AfterEof));
+    }
+
+    #[test]
+    fn malformed_open_metrics_is_refused_wherever_it_breaks() {
+        let check = |line: &str, problem| open_metrics(format!("{line}\n# EOF\n"), Err(problem));
+        check("", Problem::Start);
+        check(" a 1", Problem::Start);
+        check("a 1\r", Problem::Value);
+        check("a\t1", Problem::Value);
+        check("a  1", Problem::Value);
+        check("a1", Problem::Value);
+        check("a 1 ", Problem::Timestamp);
+        check("a 1 2 ", Problem::Timestamp);
+        check("a 1 2 3", Problem::Timestamp);
+        check("a 1 NaN", Problem::Timestamp);
+        check("a 1 #", Problem::Timestamp);
+        check("a 1 2 #", Problem::Timestamp);
+        check("a 1 # {x=\"y\"}", Problem::Value);
+        check("a 1 # {x=\"y\"} 1 Inf", Problem::Timestamp);
+        check("a 1 # {x=y} 1", Problem::LabelValue);
+        check("a 1 # {x} 1", Problem::Equals);
+        check("a 1 # {\"x\"} 1", Problem::Equals);
+        check("a{x=\"y\", z=\"w\"} 1", Problem::LabelName);
+        check("a{x=\"y\"z=\"w\"} 1", Problem::Comma);
+        check("a{x=\"y\nz\"} 1", Problem::Unquoted);
+        check("a {x=\"y\"} 1", Problem::Value);
+        check("# any comment", Problem::Comment);
+        check("#  TYPE a gauge", Problem::Comment);
+        check("# TYPE a untyped", Problem::Type);
+        check("# TYPE a gauge ", Problem::Type);
+        check("# TYPE a", Problem::MetadataText);
+        check("# HELP a", Problem::MetadataText);
+        check("# HELP ", Problem::MetadataName);
+        check("# UNIT a seconds", Problem::Unit);
+        check("# UNIT aseconds seconds", Problem::Unit);
+        check("# UNIT _seconds seconds x", Problem::Unit);
+    }
+
+    #[test]
+    fn an_error_says_where_and_shows_only_bounded_printable_text() {
+        let mut input = b"a 1\nb{x=\"two\nlines\"} 2\nc{x=\"\x1b[31m\\".to_vec();
+        input.extend([0xff; 1000]);
+        input.extend(b"\n\"} 3\n");
+        let mut exposition = Exposition::new(&input, Format::Text);
+        let error = loop {
+            match exposition.next() {
+                Ok(entry) => assert!(entry.is_some(), "no error"),
+                Err(error) => break error,
+            }
+        };
+        assert_eq!((error.line, error.problem), (4, Problem::Utf8));
+        assert!(
+            error.excerpt.starts_with(r#"c{x=\"\x1b[31m\\\xff"#),
+            "{}",
+            error.excerpt
+        );
+        assert!(error.excerpt.len() <= 4 * 80 && error.excerpt.is_ascii());
+    }
+
+    #[test]
+    fn lines_count_through_quoted_newlines() {
+        let mut exposition = Exposition::new(b"a{x=\"1\n2\n3\"} 1\nb 2\n!", Format::Text);
+        exposition.next().unwrap();
+        exposition.next().unwrap();
+        assert_eq!(exposition.line(), 4);
+        assert_eq!(exposition.next().unwrap_err().line, 5);
+    }
+}

@@ -233,3 +233,170 @@ fn finite(value: f64) -> Result<f64, ClaimError> {
         Ok(value)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(selector: &str, exposition: &str, expected: Result<(f64, usize), &str>) {
+        let selector = Selector::parse(selector).unwrap();
+        let claim = read_claim(exposition.as_bytes(), Format::Text, &selector);
+        let claim = claim.map(|claim| (claim.value, claim.series));
+        assert_eq!(
+            claim.as_ref().map_err(|error| error.name()),
+            expected.as_ref().map_err(|name| *name),
+            "{exposition:?}"
+        );
+    }
+
+    fn open_metrics(selector: &str, exposition: &str, expected: Result<f64, &str>) {
+        let selector = Selector::parse(selector).unwrap();
+        let claim = read_claim(exposition.as_bytes(), Format::OpenMetrics, &selector);
+        let claim = claim.map(|claim| claim.value);
+        assert_eq!(
+            claim.as_ref().map_err(|error| error.name()),
+            expected.as_ref().map_err(|name| *name),
+            "{exposition:?}"
+        );
+    }
+
+    #[test]
+    fn the_claim_is_the_sum_of_the_matching_series() {
+        check("g", "# TYPE g gauge\ng 4600\n", Ok((4600.0, 1)));
+        check("g", "g{w=\"1\"} 2\ngg 7\ng{w=\"2\"} 3\n", Ok((5.0, 2)));
+        check("g{w=\"2\"}", "g{w=\"1\"} 2\ng{w=\"2\"} 3\n", Ok((3.0, 1)));
+        check(
+            "g{w!=\"2\"}",
+            "g{w=\"1\"} 2\ng 10\ng{w=\"2\"} 3\n",
+            Ok((12.0, 2)),
+        );
+        check(r#"{"g.h"}"#, r#"{"g.h",x="y"} 3"#, Ok((3.0, 1)));
+        check(r#"{"g\"h"}"#, r#"{"g\"h"} 3"#, Ok((3.0, 1)));
+        check(r#"g{x="a\"b\n"}"#, r#"g{x="a\"b\n"} 3"#, Ok((3.0, 1)));
+        open_metrics("g", "# TYPE g gauge\ng 3 # {t=\"1\"} 3\n# EOF\n", Ok(3.0));
+    }
+
+    #[test]
+    fn a_negative_claim_is_a_claim() {
+        check("g", "g -7\n", Ok((-7.0, 1)));
+        check("g", "g{w=\"1\"} -7\ng{w=\"2\"} 3\n", Ok((-4.0, 2)));
+        check("g", "g 1e308\n", Ok((1e308, 1)));
+    }
+
+    #[test]
+    fn a_missing_claim_is_not_zero() {
+        check("g", "", Err("gauge_missing"));
+        check("g", "h 1\ng_total 2\n", Err("gauge_missing"));
+        check("g{x=\"z\"}", "g{x=\"y\"} 1\n", Err("gauge_missing"));
+        check("g", "# TYPE g gauge\n", Err("gauge_missing"));
+        let selector = Selector::parse("g{x=\"z\"}").unwrap();
+        let error = read_claim(b"g{x=\"y\"} 1\ng 2\n", Format::Text, &selector).unwrap_err();
+        assert_eq!(error, ClaimError::Missing { same_name: 2 });
+    }
+
+    #[test]
+    fn a_value_that_counts_nothing_is_no_claim() {
+        check("g", "g NaN\n", Err("gauge_not_a_number"));
+        check("g", "g +Inf\n", Err("gauge_infinite"));
+        check("g", "g -Inf\n", Err("gauge_infinite"));
+        check("g", "g 1.5\n", Err("gauge_fractional"));
+        check(
+            "g",
+            "g{w=\"1\"} 0.5\ng{w=\"2\"} 0.5\n",
+            Err("gauge_fractional"),
+        );
+        check(
+            "g",
+            "g{w=\"1\"} 1e308\ng{w=\"2\"} 1e308\n",
+            Err("gauge_infinite"),
+        );
+        check("g", "g 1 1700000000000\n", Err("gauge_timestamped"));
+        check("g{w=\"1\"}", "g{w=\"1\"} 1\ng{w=\"2\"} NaN\n", Ok((1.0, 1)));
+    }
+
+    #[test]
+    fn the_same_series_twice_is_no_claim() {
+        check("g", "g 1\ng 1\n", Err("gauge_duplicate_series"));
+        check(
+            "g",
+            "g{a=\"1\",b=\"2\"} 1\ng{b=\"2\",a=\"1\"} 1\n",
+            Err("gauge_duplicate_series"),
+        );
+        check("g", "g 1\ng{a=\"\"} 1\n", Err("gauge_duplicate_series"));
+        check(
+            "g",
+            "g{a=\"\\n\"} 1\ng{a=\"\n\"} 1\n",
+            Err("gauge_duplicate_series"),
+        );
+        check("g", "g{a=\"1\",a=\"2\"} 1\n", Err("gauge_duplicate_label"));
+    }
+
+    #[test]
+    fn what_is_declared_as_no_gauge_is_no_claim() {
+        let wrong = Err("gauge_wrong_type");
+        check("g", "# TYPE g counter\ng 1\n", wrong);
+        check("g", "# TYPE g summary\ng{quantile=\"0.5\"} 1\n", wrong);
+        check("g_count", "# TYPE g histogram\ng_count 1\n", wrong);
+        check(
+            "g_bucket",
+            "# TYPE g histogram\ng_bucket{le=\"1\"} 1\n",
+            wrong,
+        );
+        check("g", "# TYPE g untyped\ng 1\n", Ok((1.0, 1)));
+        check("g", "# TYPE h counter\ng 1\n", Ok((1.0, 1)));
+        check("g_count", "# TYPE g gauge\ng_count 1\n", Ok((1.0, 1)));
+        check(
+            "g_count",
+            "# TYPE g summary\n# TYPE g_count gauge\ng_count 1\n",
+            Ok((1.0, 1)),
+        );
+        open_metrics(
+            "g_total",
+            "# TYPE g counter\ng_total 1\n# EOF\n",
+            Err("gauge_wrong_type"),
+        );
+        open_metrics(
+            "g_info",
+            "# TYPE g info\ng_info 1\n# EOF\n",
+            Err("gauge_wrong_type"),
+        );
+        open_metrics(
+            "g",
+            "# TYPE g stateset\ng{g=\"a\"} 1\n# EOF\n",
+            Err("gauge_wrong_type"),
+        );
+        open_metrics(
+            "g_gcount",
+            "# TYPE g gaugehistogram\ng_gcount 1\n# EOF\n",
+            Err("gauge_wrong_type"),
+        );
+        open_metrics("g", "# TYPE g unknown\ng 1\n# EOF\n", Ok(1.0));
+    }
+
+    #[test]
+    fn a_malformed_line_anywhere_fails_the_whole_claim() {
+        check("g", "g 1\nh\n", Err("exposition_malformed"));
+        check("g", "!\ng 1\n", Err("exposition_malformed"));
+        check("g", "g NaN\nh true\n", Err("exposition_malformed"));
+        open_metrics("g", "g 1\n", Err("exposition_truncated"));
+        open_metrics("g", "g 1\n# EOF\nh 2\n", Err("exposition_malformed"));
+    }
+
+    #[test]
+    fn a_label_cannot_pass_for_a_sample() {
+        let exposition = "h{x=\"\\ng 9\\n\"} 1\nh{x=\"\ng 9\n\"} 2\n# HELP g g 9\n#\n# g 9\ng 1\n";
+        check("g", exposition, Ok((1.0, 1)));
+    }
+
+    #[test]
+    fn series_beyond_the_limit_are_refused() {
+        use std::fmt::Write as _;
+        let mut exposition = String::new();
+        for worker in 0..MAX_SERIES {
+            writeln!(exposition, "g{{w=\"{worker}\"}} 1").unwrap();
+        }
+        check("g", &exposition, Ok((MAX_SERIES as f64, MAX_SERIES)));
+        exposition.push_str("g 1\n");
+        check("g", &exposition, Err("gauge_too_many_series"));
+    }
+}
