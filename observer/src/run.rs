@@ -27,6 +27,8 @@ pub(crate) fn init_log(log: Log) {
     match log.format {
         LogFormat::Logfmt => {
             let lines = tracing_logfmt::builder()
+                // `target` is what is watched, and a field of its own.
+                .with_target(false)
                 .layer()
                 .with_writer(std::io::stderr);
             registry.with(lines).init();
@@ -35,6 +37,7 @@ pub(crate) fn init_log(log: Log) {
             let lines = tracing_subscriber::fmt::layer()
                 .json()
                 .flatten_event(true)
+                .with_target(false)
                 .with_writer(std::io::stderr);
             registry.with(lines).init();
         }
