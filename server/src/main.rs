@@ -1,2 +1,110 @@
-//! `server`: stub.
-fn main() {}
+//! `server`: the command line.
+
+use std::{io::IsTerminal as _, path::PathBuf, process::ExitCode};
+
+use anyhow::Context as _;
+use clap::{Parser, ValueEnum};
+use server::{Server, config::Given};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+/// A message relay over WebSocket, with its metrics on a port of their own.
+///
+/// Each setting is a flag, an environment variable or a key of the file, in this order.
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    /// TOML file of settings; its keys are the flags' names
+    #[arg(long, env = "SERVER_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// What to log, such as `info` or `server=debug`
+    #[arg(long = "log.level", env = "SERVER_LOG_LEVEL", default_value = "info")]
+    log_level: EnvFilter,
+    /// How to log
+    #[arg(
+        long = "log.format",
+        env = "SERVER_LOG_FORMAT",
+        default_value = "logfmt"
+    )]
+    log_format: LogFormat,
+    #[command(flatten)]
+    given: Given,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum LogFormat {
+    /// One line of `key=value` per event
+    Logfmt,
+    /// One JSON object per event
+    Json,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(arguments.log_level)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal());
+    match arguments.log_format {
+        LogFormat::Logfmt => log.init(),
+        LogFormat::Json => log.json().init(),
+    }
+    match run(arguments.given, arguments.config) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(given: Given, file: Option<PathBuf>) -> anyhow::Result<()> {
+    let file = file.map(Given::read).transpose()?.unwrap_or_default();
+    let config = given.over(file);
+    raise_descriptor_limit();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
+    runtime.block_on(async {
+        let interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
+        let terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
+        let server = Server::start(config).await?;
+        tracing::info!(
+            public_address = %server.public_address(),
+            management_address = %server.management_address(),
+            "listening"
+        );
+        server.run(stop_signal(interrupt, terminate)).await;
+        Ok(())
+    })
+}
+
+/// Ready at the first signal; the second one ends the process on the spot.
+async fn stop_signal(mut interrupt: Signal, mut terminate: Signal) {
+    let mut received = async move || {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    };
+    received().await;
+    tokio::spawn(async move {
+        received().await;
+        tracing::warn!("second signal: stopping at once");
+        std::process::exit(1);
+    });
+}
+
+/// A connection is a descriptor: the soft limit of 1,024 that most shells give is too few.
+fn raise_descriptor_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: maximum,
+        maximum,
+    };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        tracing::warn!(%error, "cannot raise the limit of open files");
+    }
+}

@@ -1,0 +1,223 @@
+//! Settings: flags over environment over file, each declared once in [`settings!`].
+//!
+//! Knows names, types and defaults. Deliberately does not know what a setting is used for, and
+//! opens nothing but the file that `--config` names.
+
+use std::{
+    collections::BTreeMap, fmt, io, net::SocketAddr, path::PathBuf, str::FromStr, time::Duration,
+};
+
+use serde::Deserialize;
+
+/// Declares each setting once: its manual, name, environment variable, type and default.
+///
+/// From it come the flag, the variable, the key of the file (kebab-case) and the field.
+macro_rules! settings {
+    ($($(#[doc = $doc:literal])+ $name:ident, $env:literal: $type:ty = $default:expr;)+) => {
+        /// The settings that one source gave; what it left out is `None`.
+        #[derive(Clone, Debug, Default, clap::Args, Deserialize)]
+        #[serde(deny_unknown_fields, rename_all = "kebab-case")]
+        pub struct Given {
+            $($(#[doc = $doc])+ #[arg(long, env = $env)] $name: Option<$type>,)+
+        }
+
+        /// Every setting, resolved.
+        #[derive(Clone, Debug)]
+        pub struct Config {
+            $($(#[doc = $doc])+ pub $name: $type,)+
+        }
+
+        impl Given {
+            /// What stands here, then what `file` says, then the default.
+            #[must_use]
+            pub fn over(self, file: Self) -> Config {
+                Config {
+                    $($name: self.$name.or(file.$name).unwrap_or_else(|| $default),)+
+                }
+            }
+        }
+    };
+}
+
+settings! {
+    /// Where clients connect. `[::]:PORT` serves IPv4 as well [default: 0.0.0.0:3000]
+    public_address, "SERVER_PUBLIC_ADDRESS": SocketAddr = ([0, 0, 0, 0], 3000).into();
+    /// Where metrics and health are served; keep it private [default: 127.0.0.1:9090]
+    management_address, "SERVER_MANAGEMENT_ADDRESS": SocketAddr = ([127, 0, 0, 1], 9090).into();
+    /// Directory of the default database and attachments, created if missing [default: ./data]
+    data_dir, "SERVER_DATA_DIR": PathBuf = "./data".into();
+    /// `sqlite:PATH` or `postgres://…` [default: relay.db in the data directory]
+    database_url, "SERVER_DATABASE_URL": String = String::new();
+    /// Most database connections; 0 means 1 for SQLite (one writer) and 8 for PostgreSQL [default: 0]
+    database_connections, "SERVER_DATABASE_CONNECTIONS": u32 = 0;
+    /// Longest wait for a database connection [default: 5s]
+    database_timeout, "SERVER_DATABASE_TIMEOUT": Span = Span::seconds(5);
+    /// Pending connections that the kernel holds per listener; `net.core.somaxconn` caps it [default: 4096]
+    listen_backlog, "SERVER_LISTEN_BACKLOG": i32 = 4096;
+    /// Most open connections on the public port; further ones wait in the accept queue [default: 100000]
+    connections_limit, "SERVER_CONNECTIONS_LIMIT": usize = 100_000;
+    /// Longest time for a request's headers, and for an idle keep-alive connection [default: 30s]
+    header_timeout, "SERVER_HEADER_TIMEOUT": Span = Span::seconds(30);
+    /// Largest JSON body of a request, in bytes [default: 131072]
+    body_limit, "SERVER_BODY_LIMIT": usize = 128 * 1024;
+    /// Longest time that sent bytes may stay unacknowledged by a client's kernel [default: 30s]
+    user_timeout, "SERVER_USER_TIMEOUT": Span = Span::seconds(30);
+    /// Most WebSocket sessions at once [default: 100000]
+    sessions_limit, "SERVER_SESSIONS_LIMIT": usize = 100_000;
+    /// Most WebSocket sessions at once of one account [default: 100000]
+    account_sessions_limit, "SERVER_ACCOUNT_SESSIONS_LIMIT": usize = 100_000;
+    /// Largest WebSocket message that a client may send, in bytes [default: 65536]
+    frame_limit, "SERVER_FRAME_LIMIT": usize = 64 * 1024;
+    /// Time from one ping to the next [default: 20s]
+    ping_interval, "SERVER_PING_INTERVAL": Span = Span::seconds(20);
+    /// Longest wait for the answer to a ping [default: 10s]
+    pong_timeout, "SERVER_PONG_TIMEOUT": Span = Span::seconds(10);
+    /// Longest time that one frame may take to leave for a client that does not read [default: 10s]
+    write_timeout, "SERVER_WRITE_TIMEOUT": Span = Span::seconds(10);
+    /// After a stop signal: time over which the WebSockets' close frames are spread [default: 1s]
+    drain_spread, "SERVER_DRAIN_SPREAD": Span = Span::seconds(1);
+    /// After a stop signal: when to give up waiting for clients [default: 10s]
+    drain_timeout, "SERVER_DRAIN_TIMEOUT": Span = Span::seconds(10);
+    /// Buckets of histograms, in seconds: `NAME=0.1,1;NAME=…`, in the file a table of lists
+    buckets, "SERVER_BUCKETS": Buckets = Buckets::default();
+}
+
+/// A length of time, written like `20s`, `500ms` or `1m 30s`.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(try_from = "String")]
+pub struct Span(Duration);
+
+impl Span {
+    /// A span of whole seconds.
+    #[must_use]
+    pub const fn seconds(seconds: u64) -> Self {
+        Self(Duration::from_secs(seconds))
+    }
+
+    /// The span as the standard library's type.
+    #[must_use]
+    pub const fn get(self) -> Duration {
+        self.0
+    }
+}
+
+impl FromStr for Span {
+    type Err = humantime::DurationError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        humantime::parse_duration(text).map(Self)
+    }
+}
+
+impl TryFrom<String> for Span {
+    type Error = humantime::DurationError;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse()
+    }
+}
+
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        humantime::format_duration(self.0).fmt(f)
+    }
+}
+
+/// Upper bounds of buckets, in seconds, by the name of a histogram.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
+#[serde(transparent)]
+pub struct Buckets(pub BTreeMap<String, Vec<f64>>);
+
+impl FromStr for Buckets {
+    type Err = BucketsError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let mut buckets = BTreeMap::new();
+        for part in text.split(';').filter(|part| !part.trim().is_empty()) {
+            let (name, bounds) = part.split_once('=').ok_or(BucketsError::NoName)?;
+            let bounds = bounds.split(',').map(|bound| bound.trim().parse());
+            buckets.insert(name.trim().to_owned(), bounds.collect::<Result<_, _>>()?);
+        }
+        Ok(Self(buckets))
+    }
+}
+
+/// Why a `--buckets` value cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum BucketsError {
+    /// A part of the list has no `=`.
+    #[error("expected NAME=BOUND,BOUND;NAME=…")]
+    NoName,
+    /// A bound is not a number.
+    #[error("a bucket's bound is not a number")]
+    Bound(#[from] std::num::ParseFloatError),
+}
+
+/// Why the file of settings cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum FileError {
+    /// It cannot be read.
+    #[error("cannot read the configuration file {path}")]
+    Read {
+        /// The path as given.
+        path: PathBuf,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// It is not valid, or names a key that does not exist.
+    #[error("the configuration file {path} is not valid")]
+    Parse {
+        /// The path as given.
+        path: PathBuf,
+        /// Line, column and reason.
+        source: toml::de::Error,
+    },
+}
+
+impl Given {
+    /// Reads the settings that a TOML file gives.
+    ///
+    /// # Errors
+    /// When the file cannot be read, is not TOML, or has an unknown key.
+    pub fn read(path: PathBuf) -> Result<Self, FileError> {
+        match std::fs::read_to_string(&path) {
+            Ok(text) => toml::from_str(&text).map_err(|source| FileError::Parse { path, source }),
+            Err(source) => Err(FileError::Read { path, source }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_win_over_the_file_and_the_file_over_defaults() {
+        let given = |text: &str| toml::from_str::<Given>(text).unwrap();
+        let config =
+            given("ping-interval = '1s'").over(given("ping-interval = '2s'\nbody-limit = 7"));
+        assert_eq!(config.ping_interval, Span::seconds(1));
+        assert_eq!(config.body_limit, 7);
+        assert_eq!(config.pong_timeout, Span::seconds(10));
+    }
+
+    #[test]
+    fn an_unknown_key_is_named_with_its_line() {
+        let error = toml::from_str::<Given>("body-limit = 7\nbody-limits = 8").unwrap_err();
+        let text = error.to_string();
+        assert!(
+            text.contains("line 2") && text.contains("body-limits"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn buckets_are_read_from_a_flag_and_from_a_table() {
+        let flag: Buckets = "a_seconds=0.1, 1;b_seconds=2".parse().unwrap();
+        let file: Given =
+            toml::from_str("[buckets]\na_seconds = [0.1, 1]\nb_seconds = [2]").unwrap();
+        assert_eq!(Some(flag), file.buckets);
+        assert!("a_seconds".parse::<Buckets>().is_err());
+        assert!("a_seconds=x".parse::<Buckets>().is_err());
+    }
+}

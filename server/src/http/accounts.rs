@@ -1,0 +1,35 @@
+//! `POST /v1/accounts`: a new account and the only sight of its token.
+
+use std::sync::Arc;
+
+use axum::{Json, extract::State, http::StatusCode};
+use serde::Serialize;
+
+use super::error::ApiError;
+use crate::{
+    account::{AccountId, Token},
+    relay::{Relay, now},
+};
+
+/// The answer: the token cannot be shown again, only its hash is kept.
+#[derive(Serialize)]
+pub(super) struct Created {
+    id: String,
+    token: String,
+}
+
+/// Creates an account.
+pub(super) async fn create(
+    State(relay): State<Arc<Relay>>,
+) -> Result<(StatusCode, Json<Created>), ApiError> {
+    let (id, token) = (AccountId::generate(), Token::generate()?);
+    relay
+        .store
+        .create_account(&id, &token.hash(), now())
+        .await?;
+    let created = Created {
+        id: id.to_string(),
+        token: token.reveal(),
+    };
+    Ok((StatusCode::CREATED, Json(created)))
+}

@@ -1,0 +1,106 @@
+//! The management port: metrics, health and the list of sessions. Nothing else answers there.
+//!
+//! Knows how the inside is shown to operators. Deliberately changes nothing.
+
+mod health;
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    extract::State,
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use serde::Serialize;
+use tokio::{sync::Semaphore, task::spawn_blocking};
+
+use crate::relay::Relay;
+
+/// Most scrapes and lists that are rendered at once; further ones are answered 503.
+const RENDERINGS: usize = 4;
+/// The content type of Prometheus' text format.
+const EXPOSITION: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// What the routes share.
+struct Management {
+    relay: Arc<Relay>,
+    renderings: Semaphore,
+}
+
+/// The management port's service.
+pub(crate) fn router(relay: &Arc<Relay>) -> Router {
+    let management = Management {
+        relay: Arc::clone(relay),
+        renderings: Semaphore::new(RENDERINGS),
+    };
+    Router::new()
+        .route("/metrics", get(metrics))
+        .route("/connections", get(connections))
+        .route("/livez", get(health::live))
+        .route("/readyz", get(health::ready))
+        .route("/healthz", get(health::ready))
+        .with_state(Arc::new(management))
+}
+
+/// `GET /metrics`: every metric of this process.
+async fn metrics(State(management): State<Arc<Management>>) -> Response {
+    management
+        .render(EXPOSITION, |relay| relay.metrics.render())
+        .await
+}
+
+/// One line of `GET /connections`.
+#[derive(Serialize)]
+struct Line {
+    id: u64,
+    peer: String,
+    opened_at: String,
+}
+
+/// `GET /connections`: every open session as a line of JSON.
+async fn connections(State(management): State<Arc<Management>>) -> Response {
+    management
+        .render("application/x-ndjson", render_sessions)
+        .await
+}
+
+fn render_sessions(relay: &Relay) -> String {
+    let mut text = String::new();
+    for session in relay.hub.sessions() {
+        let line = Line {
+            id: session.id,
+            peer: session.peer.to_string(),
+            opened_at: humantime::format_rfc3339_millis(session.opened_at).to_string(),
+        };
+        // Numbers and strings always serialise.
+        if let Ok(line) = serde_json::to_string(&line) {
+            text.push_str(&line);
+            text.push('\n');
+        }
+    }
+    text
+}
+
+impl Management {
+    /// Renders off the async threads, because it takes milliseconds.
+    async fn render(
+        &self,
+        content_type: &'static str,
+        render: impl FnOnce(&Relay) -> String + Send + 'static,
+    ) -> Response {
+        let Ok(_rendering) = self.renderings.try_acquire() else {
+            return (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "too many scrapes at once\n",
+            )
+                .into_response();
+        };
+        let relay = Arc::clone(&self.relay);
+        match spawn_blocking(move || render(&relay)).await {
+            Ok(text) => ([(header::CONTENT_TYPE, content_type)], text).into_response(),
+            Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! Every metric, declared once: name, type, labels, unit, help and buckets.
+//!
+//! Knows what the metrics mean. Deliberately does not know who records them: the typed functions
+//! stand in [`super::MetricsService`].
+
+use std::fmt::Write as _;
+
+/// How a metric behaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Only grows, until the process ends.
+    Counter,
+    /// What is so now.
+    Gauge,
+    /// Observations counted in buckets, with these upper bounds unless configured otherwise.
+    Histogram(&'static [Bound]),
+}
+
+/// An upper bound of a bucket. Unit: microseconds, so that bounds are exact and comparable.
+pub type Bound = u64;
+
+/// One metric's declaration.
+#[derive(Clone, Copy, Debug)]
+pub struct Metric {
+    /// The name in the exposition.
+    pub name: &'static str,
+    /// Its type.
+    pub kind: Kind,
+    /// Its labels; each has a closed set of values, named in the help text or by an enum.
+    pub labels: &'static [&'static str],
+    /// What is counted or measured.
+    pub unit: &'static str,
+    /// The HELP text.
+    pub help: &'static str,
+}
+
+/// Bounds for work within the process or on its own disk: 100 µs doubling and halving to 10 s.
+const FAST: &[Bound] = &[
+    100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000,
+    1_000_000, 2_500_000, 5_000_000, 10_000_000,
+];
+
+macro_rules! catalogue {
+    ($($constant:ident = $kind:expr, $name:literal [$($label:literal),*] $unit:literal $help:literal;)+) => {
+        $(
+            #[doc = $help]
+            pub const $constant: Metric = Metric {
+                name: $name,
+                kind: $kind,
+                labels: &[$($label),*],
+                unit: $unit,
+                help: $help,
+            };
+        )+
+
+        /// Every metric of the server, in the order of the manual.
+        pub const CATALOGUE: &[Metric] = &[$($constant),+];
+    };
+}
+
+catalogue! {
+    HTTP_REQUESTS = Kind::Counter, "http_requests_total" ["method", "route", "status"] "requests"
+        "HTTP requests on the public port; status 499 when the client left before the answer, route `unmatched` when no route fits, a WebSocket handshake counts as its 101.";
+    HTTP_REQUEST_DURATION = Kind::Histogram(FAST), "http_request_duration_seconds" ["method", "route"] "seconds"
+        "Time from a request's headers to its response's headers; a WebSocket counts only its handshake.";
+    HTTP_CONNECTIONS = Kind::Gauge, "http_open_connections" [] "connections"
+        "Accepted TCP connections on the public port that are not closed yet, WebSockets included.";
+    HTTP_ACCEPT_ERRORS = Kind::Counter, "http_accept_errors_total" [] "errors"
+        "Failures to accept a connection, such as no free file descriptor; the listener waits and tries again.";
+    ACTIVE_CONNECTIONS = Kind::Gauge, "active_connections" [] "sessions"
+        "WebSocket sessions that are open: from the upgrade to the first of close frame sent, end of stream and error.";
+    WS_SESSIONS_OPENED = Kind::Counter, "ws_sessions_opened_total" [] "sessions"
+        "WebSocket sessions ever opened.";
+    WS_SESSIONS_CLOSED = Kind::Counter, "ws_sessions_closed_total" ["reason"] "sessions"
+        "WebSocket sessions ever ended, by the first reason.";
+    WS_SESSIONS_REFUSED = Kind::Counter, "ws_sessions_refused_total" ["reason"] "handshakes"
+        "WebSocket handshakes refused after authentication: too_many or draining.";
+    WS_MESSAGES_SENT = Kind::Counter, "ws_messages_sent_total" [] "messages"
+        "Data messages written to WebSockets; pings and close frames do not count.";
+    WS_MESSAGES_RECEIVED = Kind::Counter, "ws_messages_received_total" [] "messages"
+        "Data messages read from WebSockets, valid or not; pongs and close frames do not count.";
+    DB_POOL_WAIT = Kind::Histogram(FAST), "db_pool_wait_duration_seconds" ["outcome"] "seconds"
+        "Time spent waiting for a database connection, without connecting and querying; outcome acquired, failed or cancelled.";
+    DB_CONNECT = Kind::Histogram(FAST), "db_connect_duration_seconds" [] "seconds"
+        "Time spent opening a new database connection.";
+    DB_QUERY = Kind::Histogram(FAST), "db_query_duration_seconds" ["statement", "outcome"] "seconds"
+        "Time spent executing a statement; outcome ok, refused (a constraint said no), failed or cancelled.";
+}
+
+/// The catalogue as a Markdown table: name, type, labels, unit, meaning and buckets.
+#[must_use]
+pub fn render_markdown() -> String {
+    let mut text = String::from(
+        "| name | type | labels | unit | meaning | buckets |\n|---|---|---|---|---|---|\n",
+    );
+    for Metric {
+        name,
+        kind,
+        labels,
+        unit,
+        help,
+    } in CATALOGUE
+    {
+        let labels = labels
+            .iter()
+            .map(|label| format!("`{label}`"))
+            .collect::<Vec<_>>()
+            .join(", ");
+        let (kind, buckets) = match kind {
+            Kind::Counter => ("counter", String::new()),
+            Kind::Gauge => ("gauge", String::new()),
+            Kind::Histogram(bounds) => ("histogram", render_bounds(bounds)),
+        };
+        // Writing to a String cannot fail.
+        let _ = writeln!(
+            text,
+            "| `{name}` | {kind} | {labels} | {unit} | {help} | {buckets} |"
+        );
+    }
+    text
+}
+
+/// The default bounds of a histogram. Unit: seconds.
+pub(super) fn seconds(bounds: &[Bound]) -> Vec<f64> {
+    // Every bound is far below 2^53 µs, so the conversion is exact before the division.
+    bounds.iter().map(|&bound| bound as f64 / 1e6).collect()
+}
+
+fn render_bounds(bounds: &[Bound]) -> String {
+    let texts = seconds(bounds)
+        .iter()
+        .map(f64::to_string)
+        .collect::<Vec<_>>();
+    texts.join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_follow_the_conventions() {
+        for (index, metric) in CATALOGUE.iter().enumerate() {
+            let name = metric.name;
+            assert!(
+                CATALOGUE[..index].iter().all(|other| other.name != name),
+                "{name} twice"
+            );
+            assert!(
+                name.chars().all(|c| c.is_ascii_lowercase() || c == '_'),
+                "{name}"
+            );
+            match metric.kind {
+                // The mission fixes this one name without the suffix.
+                Kind::Counter if name == "channel_dropped_messages" => {}
+                Kind::Counter => assert!(name.ends_with("_total"), "{name}"),
+                Kind::Gauge => assert!(!name.ends_with("_total"), "{name}"),
+                Kind::Histogram(bounds) => {
+                    assert!(name.ends_with("_seconds"), "{name}");
+                    assert!(bounds.is_sorted_by(|a, b| a < b), "{name}: {bounds:?}");
+                }
+            }
+            assert!(metric.help.ends_with('.'), "{name}");
+            assert!(!metric.help.contains('|'), "{name}: breaks the table");
+        }
+    }
+
+    #[test]
+    fn the_manual_has_a_row_for_every_metric() {
+        assert_eq!(render_markdown().lines().count(), CATALOGUE.len() + 2);
+    }
+}

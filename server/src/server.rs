@@ -1,0 +1,152 @@
+//! The whole server: its two ports, its start and its drain.
+
+use std::{future::Future, io, net::SocketAddr, sync::Arc, time::Duration};
+
+use tokio::{
+    net::TcpListener,
+    sync::watch,
+    time::{interval, timeout},
+};
+
+use crate::{
+    accept::{self, BindError, Limits},
+    config::Config,
+    gateway::hub::Hub,
+    http::{self, authentication::Authentication},
+    management,
+    metrics_service::{MetricsError, MetricsService},
+    relay::Relay,
+    store::{OpenError, Store},
+};
+
+/// Most connections on the management port.
+const MANAGEMENT_CONNECTIONS: usize = 256;
+/// How often buffered observations are moved into their histograms.
+const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Why the server cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The metrics are configured wrongly.
+    #[error("cannot set up the metrics")]
+    Metrics(#[from] MetricsError),
+    /// A port cannot be served.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// A bound port has no address.
+    #[error("cannot read a listener's own address")]
+    Address(#[source] io::Error),
+    /// The database cannot be used.
+    #[error("cannot use the database")]
+    Store(#[from] OpenError),
+}
+
+/// A server that listens, and answers once it runs.
+pub struct Server {
+    relay: Arc<Relay>,
+    public: TcpListener,
+    management: TcpListener,
+    public_address: SocketAddr,
+    management_address: SocketAddr,
+}
+
+impl Server {
+    /// Binds both ports, then opens the database.
+    ///
+    /// # Errors
+    /// When the configuration, a port or the database cannot be used.
+    pub async fn start(config: Config) -> Result<Self, StartError> {
+        let metrics = Arc::new(MetricsService::new(&config.buckets)?);
+        let public = accept::bind(config.public_address, config.listen_backlog)?;
+        let management = accept::bind(config.management_address, config.listen_backlog)?;
+        let store = Store::open(&config, Arc::clone(&metrics)).await?;
+        let hub = Arc::new(Hub::new(&config, Arc::clone(&metrics)));
+        let authentication = Authentication::new();
+        Ok(Self {
+            public_address: public.local_addr().map_err(StartError::Address)?,
+            management_address: management.local_addr().map_err(StartError::Address)?,
+            relay: Arc::new(Relay {
+                config,
+                metrics,
+                store,
+                authentication,
+                hub,
+            }),
+            public,
+            management,
+        })
+    }
+
+    /// Where the public port listens.
+    #[must_use]
+    pub fn public_address(&self) -> SocketAddr {
+        self.public_address
+    }
+
+    /// Where the management port listens.
+    #[must_use]
+    pub fn management_address(&self) -> SocketAddr {
+        self.management_address
+    }
+
+    /// Serves until `stop` is ready, then drains: not ready, no new connections, requests in
+    /// flight answered, sessions closed, database closed. The management port goes last.
+    pub async fn run(self, stop: impl Future<Output = ()>) {
+        let Self {
+            relay,
+            public,
+            management,
+            ..
+        } = self;
+        let config = &relay.config;
+        let limits = |connections| Limits {
+            connections,
+            header_timeout: config.header_timeout.get(),
+            user_timeout: config.user_timeout.get(),
+        };
+        let upkeep = tokio::spawn(run_upkeep(Arc::clone(&relay.metrics)));
+        let (stop_management, management_stop) = watch::channel(false);
+        tokio::spawn(accept::serve(
+            management,
+            management::router(&relay),
+            limits(MANAGEMENT_CONNECTIONS),
+            Arc::clone(&relay.metrics),
+            |_| None,
+            management_stop,
+        ));
+        let (stop_public, public_stop) = watch::channel(false);
+        tokio::spawn(accept::serve(
+            public,
+            http::router(&relay),
+            limits(config.connections_limit),
+            Arc::clone(&relay.metrics),
+            |metrics| Some(metrics.hold_http_connection()),
+            public_stop,
+        ));
+
+        stop.await;
+        tracing::info!(sessions = relay.hub.sessions().len(), "draining");
+        relay.hub.start_draining();
+        stop_public.send_replace(true);
+        let drained = async {
+            relay.hub.end_sessions(config.drain_spread.get()).await;
+            relay.hub.wait_until_empty().await;
+            stop_public.closed().await;
+        };
+        let is_drained = timeout(config.drain_timeout.get(), drained).await.is_ok();
+        relay.store.close().await;
+        stop_management.send_replace(true);
+        // A scrape in flight is still answered, but nobody holds up the end.
+        let _ = timeout(Duration::from_secs(1), stop_management.closed()).await;
+        upkeep.abort();
+        tracing::info!(is_drained, "stopped");
+    }
+}
+
+async fn run_upkeep(metrics: Arc<MetricsService>) {
+    let mut beat = interval(UPKEEP_INTERVAL);
+    loop {
+        beat.tick().await;
+        metrics.run_upkeep();
+    }
+}

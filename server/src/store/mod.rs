@@ -1,0 +1,63 @@
+//! The database: accounts, messages and what is known of attachments.
+//!
+//! Knows SQL. Deliberately does not know HTTP, WebSockets or who is connected. The same statements
+//! run on SQLite and PostgreSQL; only the migrations differ.
+
+mod accounts;
+mod pool;
+
+use std::{path::Path, sync::Arc};
+
+pub use pool::OpenError;
+use pool::Pool;
+
+use crate::{config::Config, metrics_service::MetricsService};
+
+/// Why the store did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// No connection became free, or none could be opened.
+    #[error("no database connection")]
+    Connection(#[source] sqlx::Error),
+    /// The statement failed.
+    #[error("statement `{statement}` failed")]
+    Statement {
+        /// The statement's name.
+        statement: &'static str,
+        /// What the database said.
+        source: sqlx::Error,
+    },
+}
+
+/// The database of one relay.
+pub struct Store {
+    pool: Pool,
+}
+
+impl Store {
+    /// Opens the database that `config` names and brings its schema up to date.
+    ///
+    /// # Errors
+    /// When the address is not understood, the database cannot be reached, or a migration fails.
+    pub async fn open(config: &Config, metrics: Arc<MetricsService>) -> Result<Self, OpenError> {
+        Ok(Self {
+            pool: Pool::open(config, metrics).await?,
+        })
+    }
+
+    /// Waits for statements in flight and closes every connection.
+    pub async fn close(&self) {
+        self.pool.close().await;
+    }
+}
+
+/// The address of the SQLite file at `path`, created when it is missing.
+fn sqlite_url(path: &Path) -> String {
+    // The address is percent-decoded by the driver, so what would end the path is encoded.
+    let path = path.to_string_lossy();
+    let path = path
+        .replace('%', "%25")
+        .replace('?', "%3F")
+        .replace('#', "%23");
+    format!("sqlite:{path}?mode=rwc")
+}

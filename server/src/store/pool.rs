@@ -1,0 +1,218 @@
+//! The pool of database connections, its two measurements and its durability.
+//!
+//! Knows how long waiting, connecting and querying take, and keeps the three apart. Deliberately
+//! knows no table.
+
+use std::{cell::Cell, io, sync::Arc, time::Duration};
+
+use sqlx::{
+    Any, AnyConnection, Executor as _,
+    any::{AnyConnectOptions, AnyPoolOptions},
+    migrate::{MigrateError, Migrator},
+    pool::PoolConnection,
+};
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+use super::{StoreError, sqlite_url};
+use crate::{
+    config::Config,
+    metrics_service::{MetricsService, Stopwatch},
+};
+
+static SQLITE: Migrator = sqlx::migrate!("migrations/sqlite");
+static POSTGRES: Migrator = sqlx::migrate!("migrations/postgres");
+
+/// What every SQLite connection is set to. A 202 promises that a message survives a power failure,
+/// so each commit is synced (`full`); the write-ahead log makes that one sync.
+const SQLITE_SETTINGS: &str = "pragma journal_mode = wal; pragma synchronous = full; \
+     pragma busy_timeout = 5000; pragma foreign_keys = on;";
+
+tokio::task_local! {
+    /// Whether the acquisition in this task opened a connection; the pool's hook runs in the task.
+    static IS_OPENED: Cell<bool>;
+}
+
+/// Why the database cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The data directory cannot be made.
+    #[error("cannot create the data directory {path}")]
+    Directory {
+        /// The directory as configured.
+        path: std::path::PathBuf,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// The address is not one of a database that is supported.
+    #[error("the database address must start with `sqlite:` or `postgres:`")]
+    Scheme,
+    /// The address cannot be parsed, or no connection can be opened.
+    #[error("cannot open the database")]
+    Connect(#[source] sqlx::Error),
+    /// The schema cannot be brought up to date.
+    #[error("cannot migrate the database")]
+    Migrate(#[source] MigrateError),
+}
+
+/// The pool.
+pub(super) struct Pool {
+    connections: sqlx::Pool<Any>,
+    /// As many permits as connections: waiting for one is waiting, and nothing else.
+    permits: Semaphore,
+    timeout: Duration,
+    metrics: Arc<MetricsService>,
+}
+
+impl Pool {
+    pub(super) async fn open(
+        config: &Config,
+        metrics: Arc<MetricsService>,
+    ) -> Result<Self, OpenError> {
+        sqlx::any::install_default_drivers();
+        let url = match config.database_url.as_str() {
+            "" => {
+                let path = &config.data_dir;
+                std::fs::create_dir_all(path).map_err(|source| OpenError::Directory {
+                    path: path.clone(),
+                    source,
+                })?;
+                sqlite_url(&path.join("relay.db"))
+            }
+            url => url.to_owned(),
+        };
+        let (migrator, is_sqlite, size) = match url.split_once(':') {
+            Some(("sqlite", _)) => (&SQLITE, true, 1),
+            Some(("postgres" | "postgresql", _)) => (&POSTGRES, false, 8),
+            _ => return Err(OpenError::Scheme),
+        };
+        let size = if config.database_connections == 0 {
+            size
+        } else {
+            config.database_connections
+        };
+        let options: AnyConnectOptions = url.parse().map_err(OpenError::Connect)?;
+        let timeout = config.database_timeout.get();
+        let connections = AnyPoolOptions::new()
+            .max_connections(size)
+            .acquire_timeout(timeout)
+            // A file does not go away; a server may, and a ping is cheaper than a lost message.
+            .test_before_acquire(!is_sqlite)
+            .idle_timeout(None)
+            .max_lifetime(None)
+            .after_connect(move |connection, _| {
+                Box::pin(async move {
+                    // Connections that the pool opens by itself have no task that waits for them.
+                    let _ = IS_OPENED.try_with(|is_opened| is_opened.set(true));
+                    if is_sqlite {
+                        connection.execute(SQLITE_SETTINGS).await?;
+                    }
+                    Ok(())
+                })
+            })
+            .connect_with(options)
+            .await
+            .map_err(OpenError::Connect)?;
+        migrator
+            .run(&connections)
+            .await
+            .map_err(OpenError::Migrate)?;
+        let permits = Semaphore::new(size as usize);
+        Ok(Self {
+            connections,
+            permits,
+            timeout,
+            metrics,
+        })
+    }
+
+    /// Waits for a connection.
+    pub(super) async fn acquire(&self) -> Result<Connection<'_>, StoreError> {
+        let waiting = self.metrics.time_pool_wait();
+        let Ok(permit) = tokio::time::timeout(self.timeout, self.permits.acquire()).await else {
+            waiting.finish("failed");
+            return Err(StoreError::Connection(sqlx::Error::PoolTimedOut));
+        };
+        // The semaphore is never closed, so there is a permit.
+        let permit = permit.map_err(|_| StoreError::Connection(sqlx::Error::PoolClosed))?;
+        let waited = waiting.elapsed();
+        let acquire = async {
+            let result = self.connections.acquire().await;
+            (result, IS_OPENED.with(Cell::get))
+        };
+        match IS_OPENED.scope(Cell::new(false), acquire).await {
+            (Ok(connection), true) => {
+                self.metrics
+                    .record_connect(waiting.elapsed().saturating_sub(waited));
+                waiting.finish_at("acquired", waited);
+                Ok(Connection {
+                    connection,
+                    metrics: &self.metrics,
+                    _permit: permit,
+                })
+            }
+            (Ok(connection), false) => {
+                waiting.finish("acquired");
+                Ok(Connection {
+                    connection,
+                    metrics: &self.metrics,
+                    _permit: permit,
+                })
+            }
+            (Err(error), _) => {
+                waiting.finish("failed");
+                Err(StoreError::Connection(error))
+            }
+        }
+    }
+
+    pub(super) async fn close(&self) {
+        self.connections.close().await;
+    }
+}
+
+/// A connection on loan.
+pub(super) struct Connection<'a> {
+    connection: PoolConnection<Any>,
+    metrics: &'a Arc<MetricsService>,
+    _permit: SemaphorePermit<'a>,
+}
+
+impl Connection<'_> {
+    /// The connection, and a measurement of the statement that is about to run on it.
+    pub(super) fn statement(&mut self, name: &'static str) -> (&mut AnyConnection, Statement) {
+        let stopwatch = self.metrics.time_query(name);
+        (&mut self.connection, Statement { name, stopwatch })
+    }
+}
+
+/// A statement under measurement.
+pub(super) struct Statement {
+    name: &'static str,
+    stopwatch: Stopwatch,
+}
+
+impl Statement {
+    /// Ends the measurement with the statement's outcome.
+    pub(super) fn finish<T>(self, result: Result<T, sqlx::Error>) -> Result<T, StoreError> {
+        let Self {
+            name: statement,
+            stopwatch,
+        } = self;
+        stopwatch.finish(match &result {
+            Ok(_) => "ok",
+            Err(error) if is_refusal(error) => "refused",
+            Err(_) => "failed",
+        });
+        result.map_err(|source| StoreError::Statement { statement, source })
+    }
+}
+
+/// Whether the database works and merely said no.
+fn is_refusal(error: &sqlx::Error) -> bool {
+    let error = error.as_database_error();
+    error.is_some_and(|error| {
+        error.is_unique_violation()
+            || error.is_foreign_key_violation()
+            || error.is_check_violation()
+    })
+}
