@@ -103,8 +103,7 @@ pub(crate) fn prepare() -> Result<()> {
     build_ebpf()?;
     eprintln!("build: the workspace's programs");
     let started = Instant::now();
-    let status = Command::new(workspace::cargo())
-        .current_dir(workspace::root())
+    let status = workspace::cargo()
         .args(["build", "--workspace", "--bins"])
         .status()
         .context("start cargo")?;
