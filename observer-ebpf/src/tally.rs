@@ -43,7 +43,7 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// Adds another CPU's counts to these.
+    /// Adds other counts to these.
     #[must_use]
     pub const fn plus(self, other: &Self) -> Self {
         Self {
@@ -62,6 +62,28 @@ impl Tally {
             lost_entered: self.lost_entered.wrapping_add(other.lost_entered),
             lost_left: self.lost_left.wrapping_add(other.lost_left),
             map_full: self.map_full.wrapping_add(other.map_full),
+        }
+    }
+
+    /// Takes other counts from these.
+    #[must_use]
+    pub const fn minus(self, other: &Self) -> Self {
+        Self {
+            opened: self.opened.wrapping_sub(other.opened),
+            left: self.left.wrapping_sub(other.left),
+            closed: self.closed.wrapping_sub(other.closed),
+            upgraded: self.upgraded.wrapping_sub(other.upgraded),
+            recognised: self.recognised.wrapping_sub(other.recognised),
+            websocket_ended: self.websocket_ended.wrapping_sub(other.websocket_ended),
+            websocket_left: self.websocket_left.wrapping_sub(other.websocket_left),
+            websocket_closed: self.websocket_closed.wrapping_sub(other.websocket_closed),
+            http_entered: self.http_entered.wrapping_sub(other.http_entered),
+            http_left: self.http_left.wrapping_sub(other.http_left),
+            unknown_entered: self.unknown_entered.wrapping_sub(other.unknown_entered),
+            unknown_left: self.unknown_left.wrapping_sub(other.unknown_left),
+            lost_entered: self.lost_entered.wrapping_sub(other.lost_entered),
+            lost_left: self.lost_left.wrapping_sub(other.lost_left),
+            map_full: self.map_full.wrapping_sub(other.map_full),
         }
     }
 }

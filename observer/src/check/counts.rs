@@ -25,10 +25,11 @@ pub struct Counts {
     pub lost_entered: u64,
     /// Connections whose end may have been missed, and are known again.
     pub lost_left: u64,
-    /// Connections that are opened and that the service cannot know yet: in the accept queue.
-    /// Measured before `opened` was read for an upper bound of the claim and after it for a lower
-    /// one; 0 where the gauge counts them.
-    pub unaccepted: u64,
+    /// Connections in the accept queue, which the service cannot know yet, as measured before
+    /// `opened` was read; 0 where the gauge counts them.
+    pub waiting_before: u64,
+    /// The same, as measured after `opened` was read.
+    pub waiting_after: u64,
 }
 
 /// Counts with the time that it took to read them.

@@ -30,14 +30,14 @@ impl Interval {
             closed,
             doubtful_left,
             lost_left,
-            unaccepted,
+            waiting_after,
             ..
         } = before.counts;
         let later = after.counts;
         let lost = difference(later.lost_entered, lost_left);
         let doubtful = difference(later.doubtful_entered, doubtful_left);
-        let low = difference(opened, later.ended) - lost - signed(unaccepted);
-        let high = difference(later.opened, closed) + doubtful - signed(later.unaccepted);
+        let low = difference(opened, later.ended) - lost - signed(waiting_after);
+        let high = difference(later.opened, closed) + doubtful - signed(later.waiting_before);
         Self {
             low: low.max(0),
             high: high.max(0),

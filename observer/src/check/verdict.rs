@@ -61,6 +61,8 @@ pub enum Blind {
     WitnessesDisagree,
     /// A socket or an event was lost.
     Lost,
+    /// Nothing listens there and nothing is connected.
+    NotListening,
     /// The service was restarted within the window of the check.
     Restarted,
     /// This backend cannot tell the kind of connection that the gauge counts.
@@ -69,12 +71,13 @@ pub enum Blind {
 
 impl Blind {
     /// All of them, in the order in which they are published.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::TargetDown,
         Self::ClaimMissing,
         Self::NotSeeded,
         Self::WitnessesDisagree,
         Self::Lost,
+        Self::NotListening,
         Self::Restarted,
         Self::CannotTell,
     ];
@@ -88,6 +91,7 @@ impl Blind {
             Self::NotSeeded => "not_seeded",
             Self::WitnessesDisagree => "witnesses_disagree",
             Self::Lost => "lost",
+            Self::NotListening => "not_listening",
             Self::Restarted => "restarted",
             Self::CannotTell => "cannot_tell",
         }
