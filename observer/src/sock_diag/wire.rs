@@ -62,7 +62,11 @@ pub struct Entry {
 
 /// The requests that list the sockets with a local port: one a family.
 pub(super) fn requests(port: u16, states: States) -> [Vec<u8>; 2] {
-    [(AF_INET, SocketId::new_v4()), (AF_INET6, SocketId::new_v6())].map(|(family, mut id)| {
+    [
+        (AF_INET, SocketId::new_v4()),
+        (AF_INET6, SocketId::new_v6()),
+    ]
+    .map(|(family, mut id)| {
         id.source_port = port;
         let mut header = NetlinkHeader::default();
         header.flags = NLM_F_REQUEST | NLM_F_DUMP;

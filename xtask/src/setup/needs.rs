@@ -5,7 +5,7 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use crate::bpf_toolchain;
 use crate::build_ebpf::LLVM_PREFIX;
@@ -182,7 +182,7 @@ fn has(command: &str) -> bool {
 
 fn cargo_has(subcommand: &str) -> bool {
     // The commands of absent components exist as rustup's proxies: only starting them tells.
-    Command::new(cargo())
+    cargo()
         .args([subcommand, "--version"])
         .stdout(Stdio::null())
         .stderr(Stdio::null())
