@@ -12,6 +12,8 @@ mod gauge;
 mod number;
 mod scanner;
 mod selector;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::sync::Arc;

@@ -166,6 +166,9 @@ impl Test {
     }
 }
 
+/// An operator and the value after it.
+type Condition = (&'static str, String);
+
 /// What is left of a selector's text.
 struct Reader<'a> {
     rest: &'a str,
@@ -194,7 +197,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A label with its operator and value, or a quoted metric name, which has neither.
-    fn matcher(&mut self) -> Result<(String, Option<(&'static str, String)>), SelectorError> {
+    fn matcher(&mut self) -> Result<(String, Option<Condition>), SelectorError> {
         let (label, is_quoted) = match self.word(is_label_start) {
             Some(word) => (word.to_owned(), false),
             None => (self.quoted("a label")?, true),
