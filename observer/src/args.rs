@@ -43,7 +43,7 @@ Exit codes, as monitoring plugins have them:
 /// Every setting is a flag, an environment variable (OBSERVER_…) or a key of the file: flags win
 /// over the environment, the environment over the file.
 #[derive(Debug, Parser)]
-#[command(name = "observer", version, after_help = EXAMPLES, max_term_width = 100)]
+#[command(name = "observer", version, after_help = EXAMPLES)]
 #[command(
     subcommand_required = true,
     arg_required_else_help = true,

@@ -10,6 +10,8 @@ mod exposition;
 mod fetch;
 mod gauge;
 mod number;
+#[cfg(test)]
+mod properties;
 mod scanner;
 mod selector;
 #[cfg(test)]
