@@ -10,8 +10,12 @@ mod exposition;
 mod fetch;
 mod gauge;
 mod number;
+#[cfg(test)]
+mod properties;
 mod scanner;
 mod selector;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::sync::Arc;
