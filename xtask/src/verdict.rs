@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result};
 use serde_json::Value;
 use ureq::Agent;
 
-/// What `/api/v1/targets/default` says.
+/// What `/api/v1/targets/relay` says.
 #[derive(Debug, Clone)]
 pub(crate) struct Verdict {
     /// `agree`, `over`, `under`, `unsettled` or `blind`.
@@ -49,7 +49,7 @@ pub(crate) fn answers(client: &Agent, url: &str) -> Result<Option<()>> {
 /// # Errors
 /// There is no answer, or it lacks what the contract promises.
 pub(crate) fn fetch_verdict(client: &Agent, base: &str) -> Result<Verdict> {
-    let url = format!("{base}/api/v1/targets/default");
+    let url = format!("{base}/api/v1/targets/relay");
     let mut answer = client
         .get(&url)
         .call()
