@@ -4,6 +4,7 @@
 //! `fetch` and `connection` do the I/O; everything else here is pure.
 //! Nothing here knows the kernel or the check: a failure is a [`Reading`] like any other.
 
+mod access;
 mod body;
 mod connection;
 mod exposition;
@@ -24,6 +25,7 @@ use std::time::{Duration, Instant};
 use futures_util::future::join_all;
 use url::Url;
 
+pub use access::{Access, Authorization, SecretError};
 pub use body::{BodyError, Form};
 pub use connection::ConnectError;
 pub use exposition::{Format, Kind};
@@ -86,21 +88,23 @@ impl Claimant {
     /// `deadline` bounds each reading from connecting to the last byte.
     ///
     /// # Errors
-    /// When a URL leads nowhere, or is `https` and this machine has no root certificates.
+    /// When a URL leads nowhere, or is `https` and there is no certificate authority to trust.
     ///
     /// # Panics
     /// [`Self::read`] panics if `urls` is empty; a [`Target`](crate::config::Target) has one.
-    pub fn new(urls: &[Url], selector: Selector, deadline: Duration) -> Result<Self, FetchError> {
+    pub fn new(
+        urls: &[Url],
+        access: &Access,
+        selector: Selector,
+        deadline: Duration,
+    ) -> Result<Self, FetchError> {
         let limits = Limits {
             deadline,
             ..Limits::default()
         };
-        let fetchers = urls
-            .iter()
-            .map(|url| Fetcher::new(url, limits))
-            .collect::<Result<_, _>>()?;
+        let fetchers = urls.iter().map(|url| Fetcher::new(url, access, limits));
         Ok(Self {
-            fetchers,
+            fetchers: fetchers.collect::<Result<_, _>>()?,
             selector: Arc::new(selector),
         })
     }
