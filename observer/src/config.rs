@@ -463,5 +463,11 @@ mod tests {
                 "{text:?}: {error}"
             );
         }
+        for nested in [
+            "[".repeat(1 << 20),
+            "a = ".to_owned() + &"[".repeat(1 << 20),
+        ] {
+            assert!(read(&nested).is_err());
+        }
     }
 }

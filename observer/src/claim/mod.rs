@@ -1,8 +1,8 @@
 //! The claim: what a service says of its own connections, at which moment it said so, and why
 //! there is none when there is none.
 //!
-//! `fetch` and `connection` do the I/O; everything else here is pure.
-//! Nothing here knows the kernel or the check: a failure is a [`Reading`] like any other.
+//! `fetch`, `connection` and `access` do the I/O; everything else here is pure. Nothing here knows
+//! the kernel or the check: a failure is a [`Reading`] like any other.
 
 mod access;
 mod body;
@@ -30,7 +30,7 @@ pub use body::{BodyError, Form};
 pub use connection::ConnectError;
 pub use exposition::{Format, Kind};
 pub use fetch::{FetchError, Fetcher, Limits, Scrape, Stage};
-pub use gauge::{Claim, ClaimError, MAX_SERIES, read_claim};
+pub use gauge::{Claim, ClaimError, MAX_SERIES, MAX_VALUE, read_claim};
 pub use scanner::{Problem, SyntaxError};
 pub use selector::{Selector, SelectorError};
 
@@ -186,7 +186,7 @@ impl Reading {
         }
     }
 
-    /// How long it took. Unit: seconds, as `observer_scrape_duration_seconds` has it.
+    /// How long it took: `observer_scrape_duration_seconds`.
     pub fn duration(&self) -> Duration {
         self.finished - self.started
     }
