@@ -5,6 +5,7 @@
 //! the flags and environment (`clap`). It reads no file and no environment itself: `args` does.
 
 mod error;
+mod general;
 mod settings;
 mod value;
 
@@ -15,9 +16,10 @@ use clap::ValueEnum;
 use serde::Deserialize;
 use url::Url;
 
-use crate::claim::Selector;
+use crate::claim::{Access, Selector};
 pub use error::{ConfigError, Place, TargetProblem};
-pub use settings::{KernelSettings, LogSettings, Settings, TargetSettings, WebSettings};
+pub use general::{KernelSettings, LogSettings, WebSettings};
+pub use settings::{Settings, TargetSettings};
 pub use value::{
     Cgroup, Chain, HttpUrl, Listen, Name, Netns, Span, Text, ValueError, WebAddress, Within,
 };
@@ -98,6 +100,8 @@ pub struct Target {
     pub confirm: u32,
     /// Most time for one scrape, from connecting to the last byte; at most `interval`.
     pub scrape_timeout: Duration,
+    /// How the service wants to be asked, at `gauge_url` and `connections_url` alike.
+    pub access: Access,
     /// Where the service lists its connections, if it does.
     pub connections_url: Option<Url>,
 }
@@ -155,6 +159,7 @@ pub enum LogFormat {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::claim::Authorization;
 
     const TARGET: &str = "[[target]]\nlisten = \":3000\"\ngauge-url = [\"http://h/metrics\"]\n";
 
@@ -190,7 +195,9 @@ mod tests {
         let example: String = example
             .lines()
             .map(|line| line.trim_start_matches('#').trim_start().to_owned() + "\n")
-            .filter(|line| line.contains(" = "))
+            .filter(|line| {
+                line.contains(" = ") && !line.contains("/etc/") && !line.starts_with("username")
+            })
             .collect();
         let example = read(&format!("[[target]]\n{example}")).unwrap();
         let mut bare = read(&TARGET.replace("//h/", "//127.0.0.1:9090/")).unwrap();
@@ -404,6 +411,45 @@ mod tests {
     }
 
     #[test]
+    fn one_way_to_prove_who_asks_is_complete_and_two_are_too_many() {
+        let access = |lines: &str| {
+            read(&format!("{TARGET}{lines}")).map(|config| config.targets[0].access.clone())
+        };
+        let (token, name, password) = (
+            "bearer-token-file = \"/t\"\n",
+            "username = \"u\"\n",
+            "password-file = \"/p\"\n",
+        );
+        let bearer = access(&format!("{token}ca-file = \"/c\"\n")).unwrap();
+        assert_eq!(
+            bearer.authorization,
+            Some(Authorization::Bearer {
+                token_file: "/t".into()
+            })
+        );
+        assert_eq!(bearer.ca_file, Some("/c".into()));
+        let basic = access(&format!("{name}{password}")).unwrap().authorization;
+        assert!(
+            matches!(basic, Some(Authorization::Basic { .. })),
+            "{basic:?}"
+        );
+        let problem = |lines: &str| match access(lines).unwrap_err() {
+            ConfigError::Target { problem, .. } => problem,
+            other => panic!("{other}"),
+        };
+        assert_eq!(problem(name), TargetProblem::HalfBasic);
+        assert_eq!(problem(password), TargetProblem::HalfBasic);
+        assert_eq!(
+            problem(&format!("{token}{name}{password}")),
+            TargetProblem::TwoAuthorizations
+        );
+        assert_eq!(
+            problem(&format!("{token}{name}")),
+            TargetProblem::TwoAuthorizations
+        );
+    }
+
+    #[test]
     fn what_is_no_toml_is_an_error_with_its_place() {
         for (text, place) in [
             ("[web", "1:5"),
@@ -416,6 +462,12 @@ mod tests {
                 error.starts_with(&format!("observer.toml:{place}: ")),
                 "{text:?}: {error}"
             );
+        }
+        for nested in [
+            "[".repeat(1 << 20),
+            "a = ".to_owned() + &"[".repeat(1 << 20),
+        ] {
+            assert!(read(&nested).is_err());
         }
     }
 }
