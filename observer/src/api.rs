@@ -187,7 +187,11 @@ fn sentence(target: &Target, observation: &Observation) -> String {
         Verdict::Over | Verdict::Under => {
             let since = finding.since.map(rfc3339).unwrap_or_default();
             let by = sure.unsigned_abs();
-            let least = if bounds.low == bounds.high { "" } else { "at least " };
+            let least = if bounds.low == bounds.high {
+                ""
+            } else {
+                "at least "
+            };
             format!("{} by {least}{by} since {since}", finding.verdict)
         }
         Verdict::Unsettled => format!("a drift of {sure:+} that is not confirmed yet"),

@@ -315,7 +315,10 @@ fn write_durations(page: &mut String, name: &str, target: &str, durations: &Dura
             // 2^(20+i) ns: the first bucket ends at 1.05 ms.
             ((1_u64 << (20 + index)) as f64 / 1e9).to_string()
         };
-        let _ = writeln!(page, "{name}_bucket{{target=\"{target}\",le=\"{bound}\"}} {total}");
+        let _ = writeln!(
+            page,
+            "{name}_bucket{{target=\"{target}\",le=\"{bound}\"}} {total}"
+        );
     }
     let sum = durations.sum_ns as f64 / 1e9;
     let _ = writeln!(page, "{name}_sum{{target=\"{target}\"}} {sum}");

@@ -223,7 +223,10 @@ impl Endpoint {
             }
             let now = self.differences(probe)?;
             for (cookie, difference) in &now {
-                if apart.get(cookie).is_some_and(|before: &Difference| before.is_same(difference)) {
+                if apart
+                    .get(cookie)
+                    .is_some_and(|before: &Difference| before.is_same(difference))
+                {
                     repairs += u64::from(self.repair(probe, *cookie, difference)?);
                 }
             }
@@ -247,8 +250,20 @@ impl Endpoint {
         let disagreement = if self.has_programs() {
             let established = states.get(&TCP_ESTABLISHED).copied().unwrap_or(0);
             let open = entries.len() as u64;
-            let by_state = outside(established, before.opened, after.left, after.opened, before.left);
-            let by_open = outside(open, before.opened, after.closed, after.opened, before.closed);
+            let by_state = outside(
+                established,
+                before.opened,
+                after.left,
+                after.opened,
+                before.left,
+            );
+            let by_open = outside(
+                open,
+                before.opened,
+                after.closed,
+                after.opened,
+                before.closed,
+            );
             if by_open == 0 { by_state } else { by_open }
         } else {
             0
@@ -260,10 +275,7 @@ impl Endpoint {
         })
     }
 
-    fn differences(
-        &self,
-        probe: &Mutex<Probe>,
-    ) -> Result<HashMap<u64, Difference>, WitnessError> {
+    fn differences(&self, probe: &Mutex<Probe>) -> Result<HashMap<u64, Difference>, WitnessError> {
         let tracked: HashMap<u64, Socket> = lock(probe)
             .sockets()?
             .into_iter()

@@ -70,7 +70,9 @@ impl Watched {
         let losses = self.losses();
         let mut health = lock(&self.state);
         if losses > health.excused_losses
-            && health.distrust.is_none_or(|blind| blind == Blind::WitnessesDisagree)
+            && health
+                .distrust
+                .is_none_or(|blind| blind == Blind::WitnessesDisagree)
         {
             health.distrust = Some(Blind::Lost);
             health.epoch += 1;

@@ -173,11 +173,7 @@ impl Target {
     }
 
     /// Reads the claim at every interval, and sooner where a drift is unsettled.
-    pub async fn scrape(
-        self: Arc<Self>,
-        mut claimant: Claimant,
-        readings: mpsc::Sender<Reading>,
-    ) {
+    pub async fn scrape(self: Arc<Self>, mut claimant: Claimant, readings: mpsc::Sender<Reading>) {
         let mut beat = tokio::time::interval(self.config.interval);
         beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -227,9 +223,8 @@ impl Target {
 
         let mut state = lock(&self.state);
         let restarted = is_restarted(state.last.listeners.as_ref(), listeners.as_ref());
-        let counts = begins.and_then(|begins| {
-            Some((*state.samples.before(begins)?, *state.samples.after(ends)?))
-        });
+        let counts = begins
+            .and_then(|begins| Some((*state.samples.before(begins)?, *state.samples.after(ends)?)));
         let interval = counts.map(|(before, after)| Interval::between(&before, &after));
         let blind = self.blindness(&health.distrust, &state.last, listeners.as_ref());
 
@@ -241,7 +236,11 @@ impl Target {
             (None, Outcome::Claimed(_), None) => state.judge.blind(Blind::NotSeeded),
             (None, Outcome::Claimed(claim), Some(interval)) => {
                 let claim = claim.value as i64;
-                state.judge.judge(&Check { claim, interval, at })
+                state.judge.judge(&Check {
+                    claim,
+                    interval,
+                    at,
+                })
             }
         };
         let finding = self.hold_back(&mut state, finding, health.agreed);
@@ -252,9 +251,7 @@ impl Target {
         last.scrape = Some(reading.duration());
         (last.claim, last.failure) = match &reading.outcome {
             Outcome::Claimed(claim) => (Some(claim.value), None),
-            Outcome::Down(failure) | Outcome::Missing(failure) => {
-                (None, Some(failure.to_string()))
-            }
+            Outcome::Down(failure) | Outcome::Missing(failure) => (None, Some(failure.to_string())),
         };
         last.interval = interval;
         last.listeners = listeners;
@@ -272,8 +269,8 @@ impl Target {
         last: &Observation,
         listeners: Option<&Listeners>,
     ) -> Option<Blind> {
-        let is_blind_to_class = self.config.counts == Counted::Websocket
-            && self.kernel.blind_to_websockets().is_some();
+        let is_blind_to_class =
+            self.config.counts == Counted::Websocket && self.kernel.blind_to_websockets().is_some();
         if is_blind_to_class {
             return Some(Blind::CannotTell);
         }
