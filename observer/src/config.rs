@@ -4,6 +4,7 @@
 //! complete and within its limits. One definition of each setting serves the file (`serde`) and
 //! the flags and environment (`clap`). It reads no file and no environment itself: `args` does.
 
+mod error;
 mod settings;
 mod value;
 
@@ -15,10 +16,8 @@ use serde::Deserialize;
 use url::Url;
 
 use crate::claim::Selector;
-pub use settings::{
-    ConfigError, KernelSettings, LogSettings, Place, Settings, TargetProblem, TargetSettings,
-    WebSettings,
-};
+pub use error::{ConfigError, Place, TargetProblem};
+pub use settings::{KernelSettings, LogSettings, Settings, TargetSettings, WebSettings};
 pub use value::{
     Cgroup, Chain, HttpUrl, Listen, Name, Netns, Span, Text, ValueError, WebAddress, Within,
 };
@@ -40,6 +39,13 @@ pub struct Config {
     pub log: Log,
     /// At least one, at most [`MAX_TARGETS`], with unique names.
     pub targets: Vec<Target>,
+}
+
+impl Config {
+    /// A commented configuration file with every setting at its default, and a target to fill in.
+    pub fn default_text() -> &'static str {
+        include_str!("config/default.toml")
+    }
 }
 
 /// The observer's own HTTP.

@@ -235,8 +235,6 @@ impl<const LEAST: u64, const MOST: u64> FromStr for Span<LEAST, MOST> {
 }
 
 /// Reads a duration as Prometheus writes it: whole numbers with descending units, or `0`.
-///
-/// By hand, since `promql-parser` refuses `0s` and panics at `1e99`.
 fn parse_duration(text: &str) -> Option<Duration> {
     const UNITS: [(&str, u64); 5] = [
         ("d", 86_400_000),
