@@ -43,8 +43,12 @@ Exit codes, as monitoring plugins have them:
 /// Every setting is a flag, an environment variable (OBSERVER_…) or a key of the file: flags win
 /// over the environment, the environment over the file.
 #[derive(Debug, Parser)]
-#[command(name = "observer", version, after_help = EXAMPLES, max_term_width = 100)]
-#[command(subcommand_required = true, arg_required_else_help = true)]
+#[command(name = "observer", version, after_help = EXAMPLES)]
+#[command(
+    subcommand_required = true,
+    arg_required_else_help = true,
+    propagate_version = true
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -252,4 +256,219 @@ fn read_file(path: &Path) -> Result<String, LoadError> {
         });
     }
     Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Backend, Counts, Level, LogFormat};
+
+    const TARGET: &[&str] = &["--listen", ":3000", "--gauge-url", "http://h/metrics"];
+
+    fn parse_line(command: &[&str], flags: &[&str]) -> Result<Command, Usage> {
+        parse([&["observer"], command, flags].concat())
+    }
+
+    fn load(flags: &[&str]) -> Result<Config, LoadError> {
+        match parse_line(&["run"], flags).unwrap() {
+            Command::Run(sources) => sources.load(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// A file in a directory that lives as long as the test.
+    fn file(text: &str) -> (tempfile::TempDir, String) {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("observer.toml");
+        std::fs::write(&path, text).unwrap();
+        let path = path.to_str().unwrap().to_owned();
+        (directory, path)
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_flag_of_run_is_an_environment_variable_too() {
+        let cli = Cli::command();
+        let run = cli.find_subcommand("run").unwrap();
+        for flag in run.get_arguments() {
+            let name = flag
+                .get_long()
+                .unwrap()
+                .to_uppercase()
+                .replace(['.', '-'], "_");
+            assert_eq!(
+                flag.get_env().unwrap().to_str().unwrap(),
+                format!("OBSERVER_{name}")
+            );
+            assert!(flag.get_help().is_some(), "{name} has no help");
+        }
+    }
+
+    #[test]
+    fn one_target_needs_no_file() {
+        let config = load(TARGET).unwrap();
+        let [target] = &config.targets[..] else {
+            panic!("{config:?}")
+        };
+        assert_eq!(
+            (target.name.as_str(), target.gauge.name()),
+            ("port-3000", "active_connections")
+        );
+        let all = [
+            "--listen",
+            "127.0.0.1:443",
+            "--gauge-url",
+            "http://h/1",
+            "--gauge-url",
+            "https://h/2",
+            "--gauge",
+            "g{x=\"y z\"}",
+            "--counts",
+            "accepted",
+            "--interval",
+            "1s",
+            "--settle",
+            "100ms",
+            "--confirm",
+            "3",
+            "--netns",
+            "pid:1",
+            "--connections-url",
+            "http://h/c",
+            "--name",
+            "n",
+            "--scrape-timeout",
+            "500ms",
+            "--web.listen-address",
+            ":0",
+            "--kernel.backend",
+            "sock-diag",
+            "--kernel.cgroup",
+            "/c",
+            "--kernel.max-sockets",
+            "9",
+            "--log.level",
+            "debug",
+            "--log.format",
+            "json",
+        ];
+        let config = load(&all).unwrap();
+        let target = &config.targets[0];
+        assert_eq!(
+            (target.gauge_url.len(), target.counts),
+            (2, Counts::Accepted)
+        );
+        assert_eq!(target.gauge.to_string(), "g{x=\"y z\"}");
+        assert_eq!(
+            (config.kernel.backend, config.kernel.max_sockets),
+            (Backend::SockDiag, 9)
+        );
+        assert_eq!(
+            (config.log.level, config.log.format),
+            (Level::Debug, LogFormat::Json)
+        );
+    }
+
+    #[test]
+    fn flags_win_over_the_file() {
+        let (_directory, path) = file("[log]\nlevel = \"warn\"\nformat = \"json\"\n");
+        let config =
+            load(&[TARGET, &["--config", &path, "--log.level", "trace"]].concat()).unwrap();
+        assert_eq!(
+            (config.log.level, config.log.format),
+            (Level::Trace, LogFormat::Json)
+        );
+    }
+
+    #[test]
+    fn a_target_stands_in_one_place_only() {
+        let (_directory, path) = file("[[target]]\nlisten = \":1\"\ngauge-url = [\"http://h/\"]\n");
+        assert_eq!(load(&["--config", &path]).unwrap().targets.len(), 1);
+        let error = load(&["--config", &path, "--interval", "1s", "--name", "n"]).unwrap_err();
+        let error = error.to_string();
+        assert!(
+            error.contains("has targets of its own") && error.contains("(name, interval)"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_configuration_that_cannot_be_had_says_why() {
+        let error = |flags: &[&str]| load(flags).unwrap_err().to_string();
+        assert!(error(&[]).starts_with("no target: give --listen"));
+        assert!(
+            error(&["--listen", ":1"]).starts_with("command line: the target has no gauge-url")
+        );
+        assert_eq!(error(&["--config", "/no/file"]), "cannot read /no/file");
+        let (_directory, path) = file("[log]\nlevel = 1\n");
+        assert!(error(&["--config", &path]).starts_with(&format!("{path}:2:9: ")));
+        assert_eq!(
+            error(&["--config", "/dev/zero"]),
+            "/dev/zero is larger than 4194304 bytes: is it a configuration?"
+        );
+        let (directory, _) = file("");
+        let directory = directory.path().to_str().unwrap();
+        assert_eq!(
+            error(&["--config", directory]),
+            format!("cannot read {directory}")
+        );
+    }
+
+    #[test]
+    fn wrong_usage_of_check_is_no_verdict() {
+        let exit_code = |arguments: &[&str]| parse_line(arguments, &[]).unwrap_err().exit_code;
+        assert_eq!(exit_code(&["check", "--nonsense"]), 3);
+        assert_eq!(exit_code(&["check", "--listen", "x"]), 3);
+        assert_eq!(exit_code(&["run", "--nonsense"]), 2);
+        assert_eq!(exit_code(&["nonsense"]), 2);
+        assert_eq!(exit_code(&[]), 2);
+        assert_eq!(exit_code(&["check", "--help"]), 0);
+        assert_eq!(exit_code(&["--version"]), 0);
+    }
+
+    #[test]
+    fn a_bad_value_says_what_is_expected() {
+        let text = |flags: &[&str]| parse_line(&["run"], flags).unwrap_err().text;
+        assert!(text(&["--listen", "3000"]).contains("expected :PORT or ADDRESS:PORT"));
+        assert!(text(&["--gauge", "g{x=~\"(\"}"]).contains("unclosed group"));
+        assert!(text(&["--interval", "5"]).contains("such as 100ms, 5s or 1m30s"));
+        assert!(text(&["--kernel.max-sockets", "0"]).contains("from 1 to 4194304"));
+        assert!(text(&["--counts", "tcp"]).contains("websocket, established, accepted"));
+    }
+
+    #[test]
+    fn help_shows_examples_and_exit_codes() {
+        let help = |command: &str| parse_line(&[command], &["--help"]).unwrap_err().text;
+        assert!(help("run").contains("observer run --listen :3000 --gauge-url"));
+        assert!(help("check").contains("3  blind, or wrong usage"));
+        assert!(help("check").contains("--output"));
+    }
+
+    #[test]
+    fn completions_and_manual_pages_know_every_command() {
+        for shell in Shell::value_variants() {
+            let mut script = Vec::new();
+            write_completions(*shell, &mut script).unwrap();
+            assert!(
+                String::from_utf8(script).unwrap().contains("completions"),
+                "{shell}"
+            );
+        }
+        let man = |command: &[&str]| {
+            let command: Vec<_> = command.iter().map(ToString::to_string).collect();
+            let mut page = Vec::new();
+            write_man(&command, &mut page).map(|()| String::from_utf8(page).unwrap())
+        };
+        assert!(man(&[]).unwrap().contains("observer\\-config(1)"));
+        assert!(man(&["run"]).unwrap().contains("\\-\\-gauge\\-url"));
+        assert!(man(&["config", "check"]).unwrap().contains("\\-\\-config"));
+        assert_eq!(
+            man(&["nonsense"]).unwrap_err().kind(),
+            io::ErrorKind::NotFound
+        );
+    }
 }

@@ -34,7 +34,7 @@ pub(crate) fn demo() -> Result<()> {
     println!("\nBoth verdicts were right. Everything that was started is stopped.");
     println!("where to look next:");
     println!("  cargo xtask up   keeps a server and an observer running, and says where:");
-    println!("                   the observer's page /, its /metrics and /api/v1/targets");
+    println!("                   the observer's page /, its /metrics and /api/v1/targets/relay");
     println!("  README.md        how to point the observer at a service of your own");
     Ok(())
 }

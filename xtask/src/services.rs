@@ -176,6 +176,7 @@ impl Service {
     pub(crate) fn start_observer(ports: &Ports) -> Result<Self> {
         let arguments = [
             "run".to_owned(),
+            "--name=relay".to_owned(),
             format!("--listen=:{}", ports.public),
             format!("--gauge-url={}", ports.gauge_url()),
             "--gauge=active_connections".to_owned(),

@@ -43,7 +43,7 @@ pub(crate) fn up() -> Result<()> {
     );
     println!("          {gauge}   (active_connections: the claim)");
     println!("observer  {observed}/   (status page)");
-    println!("          {observed}/api/v1/targets   (the verdict)");
+    println!("          {observed}/api/v1/targets/relay   (the verdict)");
     println!("          {observed}/metrics");
     eprintln!("both run until Ctrl-C");
 

@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 use ureq::Agent;
 
-/// What `/api/v1/targets` says of the one target that is watched.
+/// What `/api/v1/targets/relay` says.
 #[derive(Debug, Clone)]
 pub(crate) struct Verdict {
     /// `agree`, `over`, `under`, `unsettled` or `blind`.
@@ -51,7 +51,7 @@ pub(crate) fn answers(client: &Agent, url: &str) -> Result<Option<()>> {
 /// # Errors
 /// There is no answer, or it lacks what the contract promises.
 pub(crate) fn fetch_verdict(client: &Agent, base: &str) -> Result<Verdict> {
-    let url = format!("{base}/api/v1/targets");
+    let url = format!("{base}/api/v1/targets/relay");
     let mut answer = client
         .get(&url)
         .call()
@@ -70,12 +70,11 @@ pub(crate) fn fetch_verdict(client: &Agent, base: &str) -> Result<Verdict> {
 
 fn parse_verdict(text: &str) -> Result<Verdict> {
     let json: Value = serde_json::from_str(text).context("parse the verdict")?;
-    let target = json.pointer("/targets/0").context("it has no target")?;
-    let text = |key: &'static str| Some(target.get(key)?.as_str()?.to_owned());
-    let number = |path: &'static str| target.pointer(path).and_then(Value::as_i64);
+    let text = |key: &'static str| Some(json.get(key)?.as_str()?.to_owned());
+    let number = |path: &'static str| json.pointer(path).and_then(Value::as_i64);
     Ok(Verdict {
         verdict: text("verdict").context("it has no verdict")?,
-        claim: target.get("claim").and_then(Value::as_f64),
+        claim: json.get("claim").and_then(Value::as_f64),
         low: number("/low"),
         high: number("/high"),
         drift: number("/drift"),
@@ -91,8 +90,8 @@ mod tests {
     #[test]
     fn a_verdict_is_read_from_the_api() {
         let verdict = parse_verdict(
-            r#"{"targets":[{"name":"relay","verdict":"over","reason":null,"claim":100.0,"low":63,
-                "high":63,"drift":37,"connections":{"websocket":63},"sentence":"37 too many"}]}"#,
+            r#"{"name":"relay","verdict":"over","reason":null,"claim":100.0,"low":63,"high":63,
+                "drift":37,"connections":{"websocket":63},"sentence":"37 too many"}"#,
         )
         .expect("parse");
         assert_eq!(verdict.verdict, "over");
@@ -104,8 +103,7 @@ mod tests {
 
     #[test]
     fn an_answer_without_a_verdict_is_an_error() {
-        parse_verdict(r#"{"targets":[]}"#).expect_err("no target");
-        parse_verdict(r#"{"targets":[{}]}"#).expect_err("no verdict");
+        parse_verdict("{}").expect_err("no verdict");
         parse_verdict("Not Found").expect_err("no JSON");
     }
 }

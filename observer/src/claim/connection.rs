@@ -4,6 +4,7 @@
 //! the answer means is `fetch`'s.
 
 use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use http::{Request, Response};
@@ -11,7 +12,8 @@ use http_body_util::Empty;
 use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
-use rustls::pki_types::ServerName;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -46,6 +48,15 @@ pub enum ConnectError {
     /// TLS was asked for, and there is nothing to trust.
     #[error("no root certificates on this machine to check https against")]
     NoRoots(#[source] Option<rustls_native_certs::Error>),
+    /// The file of certificate authorities is of no use.
+    #[error("no certificate authority in {}", path.display())]
+    CaFile {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong with it; nothing if it holds no certificate.
+        #[source]
+        source: Option<rustls::pki_types::pem::Error>,
+    },
     /// The connection broke before it was used.
     #[error("the connection cannot be used")]
     Http(#[source] hyper::Error),
@@ -57,7 +68,7 @@ impl ConnectError {
             Self::Unusable => "url_unusable",
             Self::Resolve(_) => "resolve_failed",
             Self::Tcp(_) | Self::Http(_) => "connect_failed",
-            Self::Tls(_) | Self::NoRoots(_) => "tls_failed",
+            Self::Tls(_) | Self::NoRoots(_) | Self::CaFile { .. } => "tls_failed",
         }
     }
 }
@@ -71,7 +82,8 @@ pub(super) struct Origin {
 }
 
 impl Origin {
-    pub(super) fn new(url: &Url) -> Result<Self, ConnectError> {
+    /// `ca_file` replaces this machine's certificate authorities for `https`.
+    pub(super) fn new(url: &Url, ca_file: Option<&Path>) -> Result<Self, ConnectError> {
         let host = url.host().ok_or(ConnectError::Unusable)?.to_owned();
         let port = url.port_or_known_default().ok_or(ConnectError::Unusable)?;
         let host_header = match url.port() {
@@ -80,7 +92,7 @@ impl Origin {
         };
         let tls = match url.scheme() {
             "http" => None,
-            "https" => Some((connector()?, server_name(&host)?)),
+            "https" => Some((connector(ca_file)?, server_name(&host)?)),
             _ => return Err(ConnectError::Unusable),
         };
         Ok(Self {
@@ -133,15 +145,11 @@ fn server_name(host: &Host<String>) -> Result<ServerName<'static>, ConnectError>
     }
 }
 
-/// TLS that trusts what this machine trusts; `SSL_CERT_FILE` and `SSL_CERT_DIR` add to or replace
-/// that, as in OpenSSL.
-fn connector() -> Result<TlsConnector, ConnectError> {
-    let found = rustls_native_certs::load_native_certs();
-    let mut roots = RootCertStore::empty();
-    let (trusted, _) = roots.add_parsable_certificates(found.certs);
-    if trusted == 0 {
-        return Err(ConnectError::NoRoots(found.errors.into_iter().next()));
-    }
+fn connector(ca_file: Option<&Path>) -> Result<TlsConnector, ConnectError> {
+    let roots = match ca_file {
+        Some(path) => roots_in(path)?,
+        None => roots_of_machine()?,
+    };
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
@@ -150,6 +158,34 @@ fn connector() -> Result<TlsConnector, ConnectError> {
         .with_no_client_auth();
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(TlsConnector::from(Arc::new(config)))
+}
+
+fn roots_in(path: &Path) -> Result<RootCertStore, ConnectError> {
+    let failed = |source| ConnectError::CaFile {
+        path: path.to_owned(),
+        source,
+    };
+    let certificates = CertificateDer::pem_file_iter(path).map_err(|error| failed(Some(error)))?;
+    let certificates: Result<Vec<_>, _> = certificates.collect();
+    let mut roots = RootCertStore::empty();
+    let (trusted, _) =
+        roots.add_parsable_certificates(certificates.map_err(|error| failed(Some(error)))?);
+    if trusted == 0 {
+        Err(failed(None))
+    } else {
+        Ok(roots)
+    }
+}
+
+/// What this machine trusts; `SSL_CERT_FILE` and `SSL_CERT_DIR` say where, as for OpenSSL.
+fn roots_of_machine() -> Result<RootCertStore, ConnectError> {
+    let found = rustls_native_certs::load_native_certs();
+    let mut roots = RootCertStore::empty();
+    let (trusted, _) = roots.add_parsable_certificates(found.certs);
+    if trusted == 0 {
+        return Err(ConnectError::NoRoots(found.errors.into_iter().next()));
+    }
+    Ok(roots)
 }
 
 /// An HTTP/1 connection; dropping it closes it.

@@ -9,7 +9,9 @@
 use std::fmt;
 
 use super::number::{parse_float, parse_integer};
-use super::scanner::{Problem, Raw, Scanner, SyntaxError, is_label_start, is_metric_start};
+use super::scanner::{
+    MAX_LABELS, Problem, Raw, Scanner, SyntaxError, is_label_start, is_metric_start,
+};
 
 /// Which text format an exposition has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -239,6 +241,9 @@ impl<'a> Exposition<'a> {
             self.skip_blanks();
             if self.scanner.peek() != Some(b'"') {
                 return Err(Problem::LabelValue);
+            }
+            if labels.len() == MAX_LABELS {
+                return Err(Problem::TooManyLabels);
             }
             labels.push((label, self.scanner.quoted(is_text, true)?));
             self.skip_blanks();
@@ -540,6 +545,14 @@ mod tests {
         text("a\0 1", Err(Problem::Value));
         text("9a 1", Err(Problem::Start));
         text("<html>", Err(Problem::Start));
+    }
+
+    #[test]
+    fn labels_have_a_limit() {
+        let series = |count: usize| format!("a{{{}}} 1\n", "x=\"\",".repeat(count));
+        assert!(read(Format::Text, series(1000).as_bytes()).is_ok());
+        text(series(1001), Err(Problem::TooManyLabels));
+        text(series(1_000_000), Err(Problem::TooManyLabels));
     }
 
     #[test]

@@ -10,14 +10,15 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use http::header::{
-    ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HOST, HeaderMap, HeaderName, LOCATION,
-    TRANSFER_ENCODING, USER_AGENT,
+    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HOST, HeaderMap,
+    HeaderName, LOCATION, TRANSFER_ENCODING, USER_AGENT,
 };
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Empty};
 use hyper::body::{Body, Bytes, Incoming};
 use url::Url;
 
+use super::access::{Access, Authorization, SecretError};
 use super::body::{BodyError, Sink};
 use super::connection::{ConnectError, Connection, Origin};
 use super::exposition::Format;
@@ -55,6 +56,7 @@ impl Default for Limits {
 pub struct Fetcher {
     url: Url,
     origin: Origin,
+    authorization: Option<Authorization>,
     limits: Limits,
     idle: Option<Connection>,
 }
@@ -99,6 +101,9 @@ pub enum FetchError {
     /// No connection.
     #[error(transparent)]
     Connect(#[from] ConnectError),
+    /// The secret that the target wants cannot be read.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
     /// Not complete when the time was up.
     #[error("not complete after {after:?}: it was still {stage}")]
     Deadline {
@@ -155,6 +160,7 @@ impl FetchError {
     pub fn name(&self) -> &'static str {
         match self {
             Self::Connect(error) => error.name(),
+            Self::Secret(_) => "secret_unreadable",
             Self::Deadline { .. } => "deadline_exceeded",
             Self::Broken { .. } | Self::CutOff => "connection_lost",
             Self::Malformed(_) => "http_malformed",
@@ -180,12 +186,12 @@ impl Fetcher {
     /// A fetcher of `url`, which must be `http` or `https`.
     ///
     /// # Errors
-    /// When the URL is of no use, or is `https` and this machine has no root certificates.
-    pub fn new(url: &Url, limits: Limits) -> Result<Self, FetchError> {
-        let origin = Origin::new(url)?;
+    /// When the URL is of no use, or is `https` and there is no certificate authority to trust.
+    pub fn new(url: &Url, access: &Access, limits: Limits) -> Result<Self, FetchError> {
         Ok(Self {
             url: url.clone(),
-            origin,
+            origin: Origin::new(url, access.ca_file.as_deref())?,
+            authorization: access.authorization.clone(),
             limits,
             idle: None,
         })
@@ -215,7 +221,8 @@ impl Fetcher {
     }
 
     async fn exchange(&mut self, stage: &mut Stage) -> Result<(Vec<u8>, Format), FetchError> {
-        let (response, connection) = self.ask(stage).await?;
+        let request = self.request().await?;
+        let (response, connection) = self.ask(request, stage).await?;
         *stage = Stage::Body;
         let scrape = self.read(response).await?;
         // Only a connection whose exchange went well is used again.
@@ -229,11 +236,12 @@ impl Fetcher {
     /// of the target, and the request goes out again on a fresh one, once.
     async fn ask(
         &mut self,
+        request: Request<Empty<Bytes>>,
         stage: &mut Stage,
     ) -> Result<(Response<Incoming>, Connection), FetchError> {
         if let Some(mut connection) = self.idle.take() {
             *stage = Stage::Head;
-            match connection.send(self.request()).await {
+            match connection.send(request.clone()).await {
                 Ok(response) => return Ok((response, connection)),
                 Err(error) if error.is_parse() => return Err(FetchError::Malformed(error)),
                 Err(_) => *stage = Stage::Connect,
@@ -241,21 +249,28 @@ impl Fetcher {
         }
         let mut connection = self.origin.connect().await?;
         *stage = Stage::Head;
-        match connection.send(self.request()).await {
+        match connection.send(request).await {
             Ok(response) => Ok((response, connection)),
             Err(error) => Err(FetchError::of_hyper(Stage::Head, error)),
         }
     }
 
-    fn request(&self) -> Request<Empty<Bytes>> {
+    async fn request(&self) -> Result<Request<Empty<Bytes>>, FetchError> {
         let path = &self.url[url::Position::BeforePath..url::Position::AfterQuery];
-        Request::get(path)
+        let mut request = Request::get(path)
             .header(HOST, self.origin.host_header())
             .header(ACCEPT, ACCEPTED)
             .header(ACCEPT_ENCODING, "gzip")
             .header(USER_AGENT, AGENT)
             .body(Empty::new())
-            .expect("a parsed URL's path and host are valid in HTTP")
+            .expect("a parsed URL's path and host are valid in HTTP");
+        if let Some(authorization) = self.authorization.clone() {
+            // The file may be on a disk that is slow.
+            let header = tokio::task::spawn_blocking(move || authorization.read_header());
+            let header = header.await.expect("reading a file does not panic")?;
+            request.headers_mut().insert(AUTHORIZATION, header);
+        }
+        Ok(request)
     }
 
     async fn read(&self, response: Response<Incoming>) -> Result<(Vec<u8>, Format), FetchError> {

@@ -13,11 +13,14 @@ use super::selector::Selector;
 /// bounds the memory that finding duplicates takes.
 pub const MAX_SERIES: usize = 10_000;
 
+/// Largest claim, either way: 2⁵³, up to which an `f64` counts one by one.
+pub const MAX_VALUE: f64 = 9_007_199_254_740_992.0;
+
 /// What a service says of its connections.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Claim {
-    /// The sum over the matching series: whole and finite, negative where the service says so.
-    /// Unit: connections.
+    /// The sum over the matching series: whole, within ±[`MAX_VALUE`] for each URL, and negative
+    /// where the service says so. Unit: connections.
     pub value: f64,
     /// How many series matched; at least one.
     pub series: usize,
@@ -62,12 +65,18 @@ pub enum ClaimError {
     /// More series than are summed.
     #[error("more than {MAX_SERIES} series match the selector")]
     TooManySeries,
-    /// A series, or the sum, is NaN.
+    /// A series is NaN.
     #[error("the value is not a number (NaN)")]
     NotANumber,
-    /// A series, or the sum, is +Inf or -Inf.
+    /// A series is +Inf or -Inf.
     #[error("the value is infinite")]
     Infinite,
+    /// A series, or the sum, is beyond ±[`MAX_VALUE`].
+    #[error("the value {value} is no count that can be checked exactly")]
+    OutOfRange {
+        /// The value of one series, or of all together.
+        value: f64,
+    },
     /// Half a connection.
     #[error("the value {value} is not a whole number of connections")]
     Fractional {
@@ -93,6 +102,7 @@ impl ClaimError {
             Self::TooManySeries => "gauge_too_many_series",
             Self::NotANumber => "gauge_not_a_number",
             Self::Infinite => "gauge_infinite",
+            Self::OutOfRange { .. } => "gauge_out_of_range",
             Self::Fractional { .. } => "gauge_fractional",
         }
     }
@@ -136,7 +146,7 @@ pub fn read_claim(body: &[u8], format: Format, selector: &Selector) -> Result<Cl
             same_name: sum.same_name,
         }),
         None => Ok(Claim {
-            value: finite(sum.value)?,
+            value: in_range(sum.value)?,
             series: sum.seen.len(),
         }),
     }
@@ -209,7 +219,7 @@ impl<'a> Sum<'a> {
         if has_timestamp {
             return Err(ClaimError::Timestamped { line });
         }
-        if finite(value)?.fract() != 0.0 {
+        if in_range(value)?.fract() != 0.0 {
             return Err(ClaimError::Fractional { value });
         }
         if self.seen.len() == MAX_SERIES {
@@ -224,11 +234,13 @@ impl<'a> Sum<'a> {
     }
 }
 
-fn finite(value: f64) -> Result<f64, ClaimError> {
+fn in_range(value: f64) -> Result<f64, ClaimError> {
     if value.is_nan() {
         Err(ClaimError::NotANumber)
     } else if value.is_infinite() {
         Err(ClaimError::Infinite)
+    } else if value.abs() > MAX_VALUE {
+        Err(ClaimError::OutOfRange { value })
     } else {
         Ok(value)
     }
@@ -280,7 +292,7 @@ mod tests {
     fn a_negative_claim_is_a_claim() {
         check("g", "g -7\n", Ok((-7.0, 1)));
         check("g", "g{w=\"1\"} -7\ng{w=\"2\"} 3\n", Ok((-4.0, 2)));
-        check("g", "g 1e308\n", Ok((1e308, 1)));
+        check("g", "g -9007199254740992\n", Ok((-MAX_VALUE, 1)));
     }
 
     #[test]
@@ -299,6 +311,7 @@ mod tests {
         check("g", "g NaN\n", Err("gauge_not_a_number"));
         check("g", "g +Inf\n", Err("gauge_infinite"));
         check("g", "g -Inf\n", Err("gauge_infinite"));
+        check("g", "g 1e308\n", Err("gauge_out_of_range"));
         check("g", "g 1.5\n", Err("gauge_fractional"));
         check(
             "g",
@@ -307,8 +320,8 @@ mod tests {
         );
         check(
             "g",
-            "g{w=\"1\"} 1e308\ng{w=\"2\"} 1e308\n",
-            Err("gauge_infinite"),
+            "g{w=\"1\"} 9007199254740992\ng{w=\"2\"} 2\n",
+            Err("gauge_out_of_range"),
         );
         check("g", "g 1 1700000000000\n", Err("gauge_timestamped"));
         check("g{w=\"1\"}", "g{w=\"1\"} 1\ng{w=\"2\"} NaN\n", Ok((1.0, 1)));

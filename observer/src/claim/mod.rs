@@ -1,17 +1,22 @@
 //! The claim: what a service says of its own connections, at which moment it said so, and why
 //! there is none when there is none.
 //!
-//! `fetch` and `connection` do the I/O; everything else here is pure.
-//! Nothing here knows the kernel or the check: a failure is a [`Reading`] like any other.
+//! `fetch`, `connection` and `access` do the I/O; everything else here is pure. Nothing here knows
+//! the kernel or the check: a failure is a [`Reading`] like any other.
 
+mod access;
 mod body;
 mod connection;
 mod exposition;
 mod fetch;
 mod gauge;
 mod number;
+#[cfg(test)]
+mod properties;
 mod scanner;
 mod selector;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::sync::Arc;
@@ -20,11 +25,12 @@ use std::time::{Duration, Instant};
 use futures_util::future::join_all;
 use url::Url;
 
+pub use access::{Access, Authorization, SecretError};
 pub use body::{BodyError, Form};
 pub use connection::ConnectError;
 pub use exposition::{Format, Kind};
 pub use fetch::{FetchError, Fetcher, Limits, Scrape, Stage};
-pub use gauge::{Claim, ClaimError, MAX_SERIES, read_claim};
+pub use gauge::{Claim, ClaimError, MAX_SERIES, MAX_VALUE, read_claim};
 pub use scanner::{Problem, SyntaxError};
 pub use selector::{Selector, SelectorError};
 
@@ -82,21 +88,23 @@ impl Claimant {
     /// `deadline` bounds each reading from connecting to the last byte.
     ///
     /// # Errors
-    /// When a URL leads nowhere, or is `https` and this machine has no root certificates.
+    /// When a URL leads nowhere, or is `https` and there is no certificate authority to trust.
     ///
     /// # Panics
     /// [`Self::read`] panics if `urls` is empty; a [`Target`](crate::config::Target) has one.
-    pub fn new(urls: &[Url], selector: Selector, deadline: Duration) -> Result<Self, FetchError> {
+    pub fn new(
+        urls: &[Url],
+        access: &Access,
+        selector: Selector,
+        deadline: Duration,
+    ) -> Result<Self, FetchError> {
         let limits = Limits {
             deadline,
             ..Limits::default()
         };
-        let fetchers = urls
-            .iter()
-            .map(|url| Fetcher::new(url, limits))
-            .collect::<Result<_, _>>()?;
+        let fetchers = urls.iter().map(|url| Fetcher::new(url, access, limits));
         Ok(Self {
-            fetchers,
+            fetchers: fetchers.collect::<Result<_, _>>()?,
             selector: Arc::new(selector),
         })
     }
@@ -178,7 +186,7 @@ impl Reading {
         }
     }
 
-    /// How long it took. Unit: seconds, as `observer_scrape_duration_seconds` has it.
+    /// How long it took: `observer_scrape_duration_seconds`.
     pub fn duration(&self) -> Duration {
         self.finished - self.started
     }

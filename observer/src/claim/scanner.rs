@@ -7,6 +7,9 @@ use std::borrow::Cow;
 /// Most bytes of a malformed entry that an error shows, before escaping.
 const EXCERPT: usize = 80;
 
+/// Most labels of one series or exemplar.
+pub(super) const MAX_LABELS: usize = 1000;
+
 /// A place in an exposition.
 #[derive(Clone)]
 pub(super) struct Scanner<'a> {
@@ -53,6 +56,9 @@ pub enum Problem {
     /// OpenMetrics: labels that are not separated.
     #[error("expected , or }} after a label value")]
     Comma,
+    /// More labels than any series has, which would cost memory.
+    #[error("more than {MAX_LABELS} labels")]
+    TooManyLabels,
     /// A quoted text that does not end, or not where it may.
     #[error("a quoted text does not end")]
     Unquoted,

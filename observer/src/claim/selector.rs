@@ -1,9 +1,9 @@
 //! Which series make up the claim: a Prometheus instant-vector selector.
 //!
 //! Read by hand: `promql-parser` panics at `g[1e99]`, and a range, an offset or a function have no
-//! meaning here anyway. Patterns are fully anchored, a dot matches a newline too, and a label that
-//! a series lacks is empty, as in Prometheus; unlike there, `\d`, `\w` and `\s` know Unicode. It
-//! knows nothing of expositions.
+//! meaning here anyway. As in Prometheus, patterns are fully anchored, a dot matches a newline too,
+//! classes such as `\d` are ASCII, and a label that a series lacks is empty. It knows nothing of
+//! expositions.
 
 use std::fmt;
 use std::str::FromStr;
@@ -149,7 +149,7 @@ impl Test {
     fn new(operator: &str, label: &str, value: String) -> Result<Self, SelectorError> {
         // `NewFastRegexMatcher` in Prometheus' model/labels/regexp.go does the same.
         let pattern = || {
-            RegexBuilder::new(&format!("^(?s:{value})$"))
+            RegexBuilder::new(&format!("^(?s:{})$", with_ascii_classes(&value)))
                 .size_limit(MAX_PATTERN)
                 .build()
                 .map_err(|source| SelectorError::Pattern {
@@ -165,6 +165,32 @@ impl Test {
         })
     }
 }
+
+/// A pattern with Perl's classes as Go has them: ASCII only.
+fn with_ascii_classes(pattern: &str) -> String {
+    let mut result = String::with_capacity(pattern.len());
+    let mut rest = pattern.chars();
+    while let Some(c) = rest.next() {
+        let escaped = if c == '\\' { rest.next() } else { None };
+        match escaped {
+            Some('d') => result.push_str("[0-9]"),
+            Some('D') => result.push_str("[^0-9]"),
+            Some('w') => result.push_str("[0-9A-Za-z_]"),
+            Some('W') => result.push_str("[^0-9A-Za-z_]"),
+            Some('s') => result.push_str("[\\t\\n\\f\\r ]"),
+            Some('S') => result.push_str("[^\\t\\n\\f\\r ]"),
+            Some('b') => result.push_str("(?-u:\\b)"),
+            _ => {
+                result.push(c);
+                result.extend(escaped);
+            }
+        }
+    }
+    result
+}
+
+/// An operator and the value after it.
+type Condition = (&'static str, String);
 
 /// What is left of a selector's text.
 struct Reader<'a> {
@@ -194,7 +220,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A label with its operator and value, or a quoted metric name, which has neither.
-    fn matcher(&mut self) -> Result<(String, Option<(&'static str, String)>), SelectorError> {
+    fn matcher(&mut self) -> Result<(String, Option<Condition>), SelectorError> {
         let (label, is_quoted) = match self.word(is_label_start) {
             Some(word) => (word.to_owned(), false),
             None => (self.quoted("a label")?, true),
@@ -359,6 +385,10 @@ mod tests {
         check("g{x=~\"a|b\"}", &[("x", "ab")], false);
         check("g{x=~\"a.c\"}", &[("x", "a\nc")], true);
         check("g{x=~\"a\"}", &[("x", "a\n")], false);
+        check("g{x=~`\\d[\\w.]\\S[^\\s]`}", &[("x", "1._x")], true);
+        check("g{x=~`\\d`}", &[("x", "\u{661}")], false);
+        check("g{x=~`.`}", &[("x", "\u{661}")], true);
+        check("g{x=~`a\\b.b\\\\d`}", &[("x", "a b\\d")], true);
     }
 
     #[test]

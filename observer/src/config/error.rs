@@ -70,6 +70,12 @@ pub enum TargetProblem {
         /// The name.
         name: String,
     },
+    /// A name without a password, or the other way round.
+    #[error("username and password-file need each other")]
+    HalfBasic,
+    /// Two ways to prove who asks.
+    #[error("bearer-token-file and username are two ways to prove who asks: choose one")]
+    TwoAuthorizations,
     /// A scrape that may outlast the interval.
     #[error("scrape-timeout ({timeout:?}) is longer than the interval ({interval:?})")]
     SlowScrape {

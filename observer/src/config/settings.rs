@@ -4,7 +4,7 @@
 //! a file comes in as text; where it came from is only a name for the errors.
 
 use std::collections::HashSet;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
@@ -12,12 +12,10 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::error::{ConfigError, Place, TargetProblem};
-use super::value::{Cgroup, HttpUrl, Listen, Name, Netns, Span, Text, WebAddress, Within};
-use super::{
-    Backend, Config, Counts, Kernel, Level, Log, LogFormat, MAX_GAUGE_URLS, MAX_TARGETS, Target,
-    Web,
-};
-use crate::claim::Selector;
+use super::general::{KernelSettings, LogSettings, WebSettings};
+use super::value::{HttpUrl, Listen, Name, Netns, Span, Text, Within};
+use super::{Config, Counts, MAX_GAUGE_URLS, MAX_TARGETS, Target};
+use crate::claim::{Access, Authorization, Selector};
 
 /// From 10 ms, below which a check says nothing new, to an hour. Unit of the bounds: ms.
 type Interval = Span<10, 3_600_000>;
@@ -26,14 +24,7 @@ type Settle = Span<0, 60_000>;
 /// Unit of the bounds: ms.
 type ScrapeTimeout = Span<1, 60_000>;
 type Confirm = Within<1, 100>;
-/// Up to 4 Mi = 2²² records.
-type MaxSockets = Within<1, 4_194_304>;
 
-/// Where the observer's HTTP listens unless told otherwise.
-const LISTEN_ADDRESS: SocketAddr =
-    SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 10090);
-/// 2¹⁸ records.
-const MAX_SOCKETS: u32 = 262_144;
 const INTERVAL: Duration = Duration::from_secs(5);
 const SETTLE: Duration = Duration::from_secs(1);
 const CONFIRM: u32 = 2;
@@ -61,50 +52,6 @@ struct File {
     kernel: KernelSettings,
     log: LogSettings,
     target: Vec<Spanned<TargetSettings>>,
-}
-
-/// `[web]`, or `--web.…`.
-#[derive(Debug, Clone, Default, PartialEq, Args, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
-pub struct WebSettings {
-    /// Where the observer's own HTTP listens: ADDRESS:PORT, or :PORT for every address
-    /// [default: 127.0.0.1:10090]
-    #[arg(long = "web.listen-address", value_name = "ADDRESS:PORT")]
-    #[arg(env = "OBSERVER_WEB_LISTEN_ADDRESS", help_heading = "Observer")]
-    pub listen_address: Option<Text<WebAddress>>,
-}
-
-/// `[kernel]`, or `--kernel.…`.
-#[derive(Debug, Clone, Default, PartialEq, Args, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
-pub struct KernelSettings {
-    /// Witness in the kernel; auto takes the best that works here [default: auto]
-    #[arg(long = "kernel.backend", value_name = "BACKEND")]
-    #[arg(env = "OBSERVER_KERNEL_BACKEND", help_heading = "Observer")]
-    pub backend: Option<Backend>,
-    /// Most sockets that are tracked at once, over all targets [default: 262144]
-    #[arg(long = "kernel.max-sockets", value_name = "COUNT")]
-    #[arg(env = "OBSERVER_KERNEL_MAX_SOCKETS", help_heading = "Observer")]
-    pub max_sockets: Option<MaxSockets>,
-    /// Cgroup v2 directory whose sockets are told WebSocket from HTTP; auto is the root
-    /// [default: auto]
-    #[arg(long = "kernel.cgroup", value_name = "auto|DIRECTORY")]
-    #[arg(env = "OBSERVER_KERNEL_CGROUP", help_heading = "Observer")]
-    pub cgroup: Option<Text<Cgroup>>,
-}
-
-/// `[log]`, or `--log.…`.
-#[derive(Debug, Clone, Default, PartialEq, Args, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
-pub struct LogSettings {
-    /// Least level that is logged [default: info]
-    #[arg(long = "log.level", value_name = "LEVEL")]
-    #[arg(env = "OBSERVER_LOG_LEVEL", help_heading = "Observer")]
-    pub level: Option<Level>,
-    /// How a log line is written [default: logfmt]
-    #[arg(long = "log.format", value_name = "FORMAT")]
-    #[arg(env = "OBSERVER_LOG_FORMAT", help_heading = "Observer")]
-    pub format: Option<LogFormat>,
 }
 
 /// One `[[target]]`, or the flags of a single target.
@@ -172,6 +119,33 @@ pub struct TargetSettings {
         help_heading = "Target"
     )]
     pub connections_url: Option<Text<HttpUrl>>,
+    /// File with the token that proves who asks the service
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "OBSERVER_BEARER_TOKEN_FILE",
+        help_heading = "Target"
+    )]
+    pub bearer_token_file: Option<PathBuf>,
+    /// Name that proves who asks the service, with --password-file
+    #[arg(long, env = "OBSERVER_USERNAME", help_heading = "Target")]
+    pub username: Option<String>,
+    /// File with the password of --username
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "OBSERVER_PASSWORD_FILE",
+        help_heading = "Target"
+    )]
+    pub password_file: Option<PathBuf>,
+    /// PEM file of the certificate authorities to trust for https [default: this machine's]
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "OBSERVER_CA_FILE",
+        help_heading = "Target"
+    )]
+    pub ca_file: Option<PathBuf>,
 }
 
 impl Settings {
@@ -242,62 +216,6 @@ impl Settings {
     }
 }
 
-impl WebSettings {
-    /// These settings, and `other` where they are silent.
-    #[must_use]
-    pub fn or(self, other: Self) -> Self {
-        Self {
-            listen_address: self.listen_address.or(other.listen_address),
-        }
-    }
-
-    fn into_web(self) -> Web {
-        Web {
-            listen_address: self
-                .listen_address
-                .map_or(LISTEN_ADDRESS, |Text(address)| address.0),
-        }
-    }
-}
-
-impl KernelSettings {
-    /// These settings, and `other` where they are silent.
-    #[must_use]
-    pub fn or(self, other: Self) -> Self {
-        Self {
-            backend: self.backend.or(other.backend),
-            max_sockets: self.max_sockets.or(other.max_sockets),
-            cgroup: self.cgroup.or(other.cgroup),
-        }
-    }
-
-    fn into_kernel(self) -> Kernel {
-        Kernel {
-            backend: self.backend.unwrap_or(Backend::Auto),
-            max_sockets: self.max_sockets.map_or(MAX_SOCKETS, |count| count.0),
-            cgroup: self.cgroup.map_or(Cgroup::Auto, |Text(cgroup)| cgroup),
-        }
-    }
-}
-
-impl LogSettings {
-    /// These settings, and `other` where they are silent.
-    #[must_use]
-    pub fn or(self, other: Self) -> Self {
-        Self {
-            level: self.level.or(other.level),
-            format: self.format.or(other.format),
-        }
-    }
-
-    fn into_log(self) -> Log {
-        Log {
-            level: self.level.unwrap_or(Level::Info),
-            format: self.format.unwrap_or(LogFormat::Logfmt),
-        }
-    }
-}
-
 impl TargetSettings {
     /// The keys of what is set, for messages.
     pub fn keys(&self) -> String {
@@ -313,6 +231,10 @@ impl TargetSettings {
             ("confirm", self.confirm.is_some()),
             ("scrape-timeout", self.scrape_timeout.is_some()),
             ("connections-url", self.connections_url.is_some()),
+            ("bearer-token-file", self.bearer_token_file.is_some()),
+            ("username", self.username.is_some()),
+            ("password-file", self.password_file.is_some()),
+            ("ca-file", self.ca_file.is_some()),
         ];
         let set: Vec<_> = keys
             .iter()
@@ -335,6 +257,10 @@ impl TargetSettings {
             confirm,
             scrape_timeout,
             connections_url,
+            bearer_token_file,
+            username,
+            password_file,
+            ca_file,
         } = self;
         let Text(listen) = listen.ok_or(TargetProblem::NoListen)?;
         let gauge_url: Vec<_> = gauge_url
@@ -347,6 +273,16 @@ impl TargetSettings {
             1..=MAX_GAUGE_URLS => {}
             count => return Err(TargetProblem::TooManyGaugeUrls { count }),
         }
+        let authorization = match (bearer_token_file, username, password_file) {
+            (None, None, None) => None,
+            (Some(token_file), None, None) => Some(Authorization::Bearer { token_file }),
+            (None, Some(username), Some(password_file)) => Some(Authorization::Basic {
+                username,
+                password_file,
+            }),
+            (None, _, _) => return Err(TargetProblem::HalfBasic),
+            (Some(_), _, _) => return Err(TargetProblem::TwoAuthorizations),
+        };
         let interval = interval.map_or(INTERVAL, |Text(interval)| interval.0);
         let scrape_timeout = match scrape_timeout {
             None => SCRAPE_TIMEOUT.min(interval),
@@ -366,6 +302,10 @@ impl TargetSettings {
             settle: settle.map_or(SETTLE, |Text(settle)| settle.0),
             confirm: confirm.map_or(CONFIRM, |confirm| confirm.0),
             scrape_timeout,
+            access: Access {
+                authorization,
+                ca_file,
+            },
             connections_url: connections_url.map(|Text(HttpUrl(url))| url),
         })
     }

@@ -116,6 +116,7 @@ impl Watch {
             let config = &target.config;
             let claimant = Claimant::new(
                 &config.gauge_url,
+                &config.access,
                 config.gauge.clone(),
                 config.scrape_timeout,
             )
