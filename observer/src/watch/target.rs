@@ -23,6 +23,9 @@ use crate::{
 /// Most readings that wait for their window to end; at most one a check, so `settle` bounds it.
 const READINGS: usize = 8_192;
 
+/// Until the counts were sampled for the first time.
+const FIRST_SAMPLES: Duration = Duration::from_millis(250);
+
 /// A target with everything that is known of it.
 pub struct Target {
     /// What the configuration says.
@@ -178,7 +181,9 @@ impl Target {
 
     /// Reads the claim at every interval, and sooner where a drift is unsettled.
     pub async fn scrape(self: Arc<Self>, mut claimant: Claimant, readings: mpsc::Sender<Reading>) {
-        let mut beat = tokio::time::interval(self.config.interval);
+        // A window begins `settle` before its claim is read: the first one needs samples from there.
+        let first = tokio::time::Instant::now() + self.config.settle + FIRST_SAMPLES;
+        let mut beat = tokio::time::interval_at(first, self.config.interval);
         beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
