@@ -11,6 +11,7 @@ pub mod config;
 pub mod http;
 pub mod instruments;
 pub mod netns;
+pub mod privileges;
 pub mod probe;
 pub mod sock_diag;
 pub mod watch;

@@ -13,8 +13,9 @@ use observer::{
     api::{TargetList, TargetReport},
     args::Output,
     config::Config,
-    watch::Watch,
 };
+
+use crate::run;
 
 /// Between two scrapes while a verdict is awaited.
 const INTERVAL: Duration = Duration::from_millis(500);
@@ -37,13 +38,8 @@ pub(crate) fn check(mut config: Config) -> anyhow::Result<Outcome> {
         let one = target.settle * 2 + target.scrape_timeout + INTERVAL;
         patience = patience.max(SLACK + one * (target.confirm + 1));
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .context("start the runtime")?;
-    runtime.block_on(async {
-        let watch = Watch::open(&config)?;
+    let watch = run::open(&config)?;
+    run::runtime()?.block_on(async {
         let tasks = watch.spawn()?;
         let give_up = Instant::now() + patience;
         loop {

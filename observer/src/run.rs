@@ -5,7 +5,7 @@ use std::{net::SocketAddr, sync::Arc};
 use anyhow::Context as _;
 use observer::{
     config::{Config, Level, Log, LogFormat},
-    http,
+    http, privileges,
     watch::Watch,
 };
 use tokio::{
@@ -49,19 +49,38 @@ pub(crate) fn init_log(log: Log) {
 /// # Errors
 /// When the observer's address is taken or the kernel refuses; nothing is left half-started.
 pub(crate) fn run(config: &Config) -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
+    // Before the kernel is touched: a busy port must leave nothing behind.
+    let listener = bind(config.web.listen_address)?;
+    let watch = Arc::new(open(config)?);
+    runtime()?.block_on(serve(listener, watch))
+}
+
+/// Attaches to the kernel, then gives up the right to do so: before there is a second thread.
+///
+/// # Errors
+/// When the kernel refuses.
+pub(crate) fn open(config: &Config) -> anyhow::Result<Watch> {
+    let watch = Watch::open(config)?;
+    let kept = privileges::drop_after_attach(watch.kernel.probe().is_some())?;
+    tracing::info!(kept = kept.join(","), "capabilities dropped");
+    Ok(watch)
+}
+
+/// The runtime of a command.
+///
+/// # Errors
+/// When its threads cannot be started.
+pub(crate) fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()
-        .context("start the runtime")?;
-    runtime.block_on(watch(config))
+        .context("start the runtime")
 }
 
-async fn watch(config: &Config) -> anyhow::Result<()> {
-    // Before the kernel is touched: a busy port must leave nothing behind.
-    let listener = bind(config.web.listen_address).await?;
+async fn serve(listener: std::net::TcpListener, watch: Arc<Watch>) -> anyhow::Result<()> {
+    let listener = TcpListener::from_std(listener).context("take over the listener")?;
     let address = listener.local_addr().context("read the bound address")?;
-    let watch = Arc::new(Watch::open(config)?);
     let tasks = watch.spawn()?;
     tracing::info!(
         web_listen_address = %address,
@@ -72,16 +91,19 @@ async fn watch(config: &Config) -> anyhow::Result<()> {
     if address.ip().is_loopback() {
         tracing::info!("metrics are on loopback only; --web.listen-address opens them");
     }
-    http::serve(listener, Arc::clone(&watch), stopped()?)
-        .await
-        .context("serve HTTP")?;
+    http::serve(listener, watch, stopped()?).await;
     drop(tasks);
     tracing::info!("stopped");
     Ok(())
 }
 
-async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(address).await.with_context(|| {
+fn bind(address: SocketAddr) -> anyhow::Result<std::net::TcpListener> {
+    let bind = || {
+        let listener = std::net::TcpListener::bind(address)?;
+        listener.set_nonblocking(true)?;
+        Ok::<_, std::io::Error>(listener)
+    };
+    bind().with_context(|| {
         format!(
             "cannot listen on {address} for the observer's own HTTP; \
              hint: --web.listen-address takes another address (`ss -ltnp` shows who has it)"

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 use ureq::Agent;
 
@@ -14,11 +14,13 @@ pub(crate) struct Verdict {
     /// What the gauge said.
     pub(crate) claim: Option<f64>,
     /// The fewest that an honest service could have said.
-    pub(crate) low: i64,
+    pub(crate) low: Option<i64>,
     /// The most.
-    pub(crate) high: i64,
+    pub(crate) high: Option<i64>,
     /// The part of the drift that is sure.
-    pub(crate) drift: i64,
+    pub(crate) drift: Option<i64>,
+    /// WebSockets that are open now, by the kernel's count.
+    pub(crate) websockets: Option<i64>,
     /// The observer's own words.
     pub(crate) sentence: String,
 }
@@ -58,19 +60,25 @@ pub(crate) fn fetch_verdict(client: &Agent, base: &str) -> Result<Verdict> {
         .body_mut()
         .read_to_string()
         .context("read the verdict")?;
-    parse_verdict(&text).with_context(|| format!("GET {url}: {}: {text}", answer.status()))
+    ensure!(
+        answer.status() == 200,
+        "GET {url}: {}: {text}",
+        answer.status()
+    );
+    parse_verdict(&text).with_context(|| format!("GET {url}: {text}"))
 }
 
 fn parse_verdict(text: &str) -> Result<Verdict> {
     let json: Value = serde_json::from_str(text).context("parse the verdict")?;
     let text = |key: &'static str| Some(json.get(key)?.as_str()?.to_owned());
-    let number = |key: &'static str| json.get(key).and_then(Value::as_i64);
+    let number = |path: &'static str| json.pointer(path).and_then(Value::as_i64);
     Ok(Verdict {
         verdict: text("verdict").context("it has no verdict")?,
         claim: json.get("claim").and_then(Value::as_f64),
-        low: number("low").unwrap_or(0),
-        high: number("high").unwrap_or(0),
-        drift: number("drift").unwrap_or(0),
+        low: number("/low"),
+        high: number("/high"),
+        drift: number("/drift"),
+        websockets: number("/connections/websocket"),
         sentence: text("sentence").unwrap_or_default(),
     })
 }
@@ -82,13 +90,14 @@ mod tests {
     #[test]
     fn a_verdict_is_read_from_the_api() {
         let verdict = parse_verdict(
-            r#"{"name":"default","verdict":"over","reason":null,"claim":100.0,
-                "low":63,"high":63,"drift":37,"since":null,"sentence":"37 too many"}"#,
+            r#"{"name":"relay","verdict":"over","reason":null,"claim":100.0,"low":63,"high":63,
+                "drift":37,"connections":{"websocket":63},"sentence":"37 too many"}"#,
         )
         .expect("parse");
         assert_eq!(verdict.verdict, "over");
         assert_eq!(verdict.claim, Some(100.0));
-        assert_eq!((verdict.low, verdict.high, verdict.drift), (63, 63, 37));
+        assert_eq!((verdict.low, verdict.high), (Some(63), Some(63)));
+        assert_eq!((verdict.drift, verdict.websockets), (Some(37), Some(63)));
         assert_eq!(verdict.sentence, "37 too many");
     }
 

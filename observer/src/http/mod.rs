@@ -2,6 +2,7 @@
 //!
 //! It reads what `watch` last found and changes nothing.
 
+mod connections;
 mod page;
 
 use std::sync::Arc;
@@ -22,17 +23,8 @@ use crate::{
 };
 
 /// Serves until `stop` resolves.
-///
-/// # Errors
-/// When the listener fails for good.
-pub async fn serve(
-    listener: TcpListener,
-    watch: Arc<Watch>,
-    stop: impl Future<Output = ()> + Send + 'static,
-) -> std::io::Result<()> {
-    axum::serve(listener, router(watch))
-        .with_graceful_shutdown(stop)
-        .await
+pub async fn serve(listener: TcpListener, watch: Arc<Watch>, stop: impl Future<Output = ()>) {
+    connections::serve(listener, router(watch), stop).await;
 }
 
 fn router(watch: Arc<Watch>) -> Router {

@@ -23,6 +23,9 @@ use crate::{
 /// Most readings that wait for their window to end; at most one a check, so `settle` bounds it.
 const READINGS: usize = 8_192;
 
+/// Until the counts were sampled for the first time.
+const FIRST_SAMPLES: Duration = Duration::from_millis(250);
+
 /// A target with everything that is known of it.
 pub struct Target {
     /// What the configuration says.
@@ -155,21 +158,27 @@ impl Target {
 
     fn read_counts(&self) -> Result<(Tally, Counts), WitnessError> {
         let endpoint = &self.watched.endpoint;
-        if self.config.counts != Counted::Accepted {
-            let tally = endpoint.tally()?;
-            return Ok((tally, project(&tally, self.config.counts)));
-        }
-        let tally = endpoint.tally()?;
-        let counts = Counts {
-            waiting: endpoint.listeners()?.queue_length,
-            ..project(&tally, Counted::Established)
+        let count = endpoint.count()?;
+        // After the counts: what was accepted until now is at least what was opened less these.
+        let waiting = match self.config.counts {
+            Counted::Accepted => endpoint.listeners()?.queue_length,
+            Counted::Established | Counted::Websocket => 0,
         };
-        Ok((tally, counts))
+        let known = project(&count.tally, self.config.counts);
+        let counts = Counts {
+            doubtful_entered: known.doubtful_entered.wrapping_add(count.unseen_after),
+            doubtful_left: known.doubtful_left.wrapping_add(count.unseen_before),
+            waiting,
+            ..known
+        };
+        Ok((count.tally, counts))
     }
 
     /// Reads the claim at every interval, and sooner where a drift is unsettled.
     pub async fn scrape(self: Arc<Self>, mut claimant: Claimant, readings: mpsc::Sender<Reading>) {
-        let mut beat = tokio::time::interval(self.config.interval);
+        // A window begins `settle` before its claim is read: the first one needs samples from there.
+        let first = tokio::time::Instant::now() + self.config.settle + FIRST_SAMPLES;
+        let mut beat = tokio::time::interval_at(first, self.config.interval);
         beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
