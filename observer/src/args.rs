@@ -69,6 +69,9 @@ pub enum Command {
         /// How the verdict is printed
         #[arg(long, value_enum, default_value = "table", env = "OBSERVER_OUTPUT")]
         output: Output,
+        /// Print what was compared with what, and the rule that decided
+        #[arg(long, short)]
+        verbose: bool,
     },
     /// Check a configuration, or print the default one
     #[command(subcommand)]

@@ -17,9 +17,9 @@ use axum::{
 use tokio::net::TcpListener;
 
 use crate::{
-    api::{TargetList, TargetReport},
+    api::{HistoryReport, TargetList, TargetReport},
     instruments,
-    watch::Watch,
+    watch::{Watch, target::Target},
 };
 
 /// Serves until `stop` resolves.
@@ -37,6 +37,7 @@ fn router(watch: Arc<Watch>) -> Router {
         .route("/readyz", get(ready))
         .route("/api/v1/targets", get(targets))
         .route("/api/v1/targets/{name}", get(target))
+        .route("/api/v1/targets/{name}/history", get(history))
         .with_state(watch)
 }
 
@@ -79,14 +80,26 @@ async fn targets(State(watch): State<Arc<Watch>>) -> Json<TargetList> {
 }
 
 async fn target(State(watch): State<Arc<Watch>>, Path(name): Path<String>) -> Response {
-    match watch
-        .targets
-        .iter()
-        .find(|target| target.config.name == name)
-    {
+    match find(&watch, &name) {
         Some(target) => Json(TargetReport::of(target)).into_response(),
-        None => (StatusCode::NOT_FOUND, "no such target\n").into_response(),
+        None => no_such_target(),
     }
+}
+
+async fn history(State(watch): State<Arc<Watch>>, Path(name): Path<String>) -> Response {
+    match find(&watch, &name) {
+        Some(target) => Json(HistoryReport::of(target)).into_response(),
+        None => no_such_target(),
+    }
+}
+
+fn find<'watch>(watch: &'watch Watch, name: &str) -> Option<&'watch Target> {
+    let mut targets = watch.targets.iter().map(Arc::as_ref);
+    targets.find(|target| target.config.name == name)
+}
+
+fn no_such_target() -> Response {
+    (StatusCode::NOT_FOUND, "no such target\n").into_response()
 }
 
 fn reports(watch: &Watch) -> Vec<TargetReport> {
