@@ -6,6 +6,7 @@
 //! them where users do. Errors are told in full, since nobody sees a test fail at leisure.
 
 pub mod http;
+pub mod liar;
 pub mod load;
 pub mod process;
 pub mod scrape;
