@@ -414,3 +414,18 @@ fn refused<E: std::error::Error + Send + Sync + 'static>(
 fn access(map: &'static str) -> impl Fn(MapError) -> MapAccessError {
     move |source| MapAccessError { map, source }
 }
+
+/// An error with its causes, in one line; of a verifier's log only the first.
+#[must_use]
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        // Verifier logs are many lines; the first says what was refused.
+        let first = error.to_string();
+        text.push_str(": ");
+        text.push_str(first.lines().next().unwrap_or_default());
+        cause = error.source();
+    }
+    text
+}

@@ -205,6 +205,25 @@ impl Endpoint {
         self.list(States::OPEN)
     }
 
+    /// The open sockets with their `tcp_info`, and what the programs know of each.
+    ///
+    /// # Errors
+    /// When there is no complete dump, or the maps cannot be read.
+    pub fn details(&self) -> Result<Vec<(Entry, Option<Socket>)>, WitnessError> {
+        let mut entries = lock(&self.diag).dump_with_info(self.listen.port, States::OPEN)?;
+        entries.retain(|entry| self.owns(entry));
+        entries
+            .into_iter()
+            .map(|entry| {
+                let tracked = match &self.witness {
+                    Witness::Programs(probe) => lock(probe).socket(entry.cookie)?,
+                    Witness::Dumps(..) => None,
+                };
+                Ok((entry, tracked))
+            })
+            .collect()
+    }
+
     /// The listening sockets.
     ///
     /// # Errors

@@ -98,6 +98,14 @@ impl Watch {
         })
     }
 
+    /// The target of this name.
+    #[must_use]
+    pub fn target(&self, name: &str) -> Option<&Arc<Target>> {
+        self.targets
+            .iter()
+            .find(|target| target.config.name == name)
+    }
+
     /// Whether every endpoint is seeded.
     #[must_use]
     pub fn is_ready(&self) -> bool {
