@@ -15,7 +15,7 @@ use super::{
     lock,
 };
 use crate::{
-    check::{Blind, Check, Counts, Finding, Interval, Judge, Sample, Samples, Verdict},
+    check::{Blind, Check, Counts, Finding, Interval, Judge, Rule, Sample, Samples, Verdict},
     claim::{Claimant, Outcome, Reading},
     config::{self, Counts as Counted},
 };
@@ -43,6 +43,8 @@ struct State {
     epoch: u64,
     judge: Judge,
     violated: Option<Instant>,
+    /// The cookies of the sockets that listened when there last were any.
+    listening: Vec<u64>,
     last: Observation,
 }
 
@@ -83,6 +85,7 @@ impl Target {
                 epoch: 0,
                 judge: Judge::new(config.confirm),
                 violated: None,
+                listening: Vec::new(),
                 last: Observation {
                     tally: None,
                     listeners: None,
@@ -91,12 +94,7 @@ impl Target {
                     scrape: None,
                     failure: None,
                     interval: None,
-                    finding: Finding {
-                        verdict: Verdict::Blind,
-                        blind: Some(Blind::NotSeeded),
-                        drift: None,
-                        since: None,
-                    },
+                    finding: Finding::blind(Blind::NotSeeded),
                     checked_at: None,
                     checks: [0; Verdict::ALL.len()],
                 },
@@ -160,20 +158,17 @@ impl Target {
 
     fn read_counts(&self) -> Result<(Tally, Counts), WitnessError> {
         let endpoint = &self.watched.endpoint;
-        let is_accepted = self.config.counts == Counted::Accepted;
-        let waiting = || match is_accepted {
-            true => endpoint.listeners().map(|listeners| listeners.queue_length),
-            false => Ok(0),
-        };
-        let waiting_before = waiting()?;
         let count = endpoint.count()?;
-        let waiting_after = waiting()?;
+        // After the counts: what was accepted until now is at least what was opened less these.
+        let waiting = match self.config.counts {
+            Counted::Accepted => endpoint.listeners()?.queue_length,
+            Counted::Established | Counted::Websocket => 0,
+        };
         let known = project(&count.tally, self.config.counts);
         let counts = Counts {
             doubtful_entered: known.doubtful_entered.wrapping_add(count.unseen_after),
             doubtful_left: known.doubtful_left.wrapping_add(count.unseen_before),
-            waiting_before,
-            waiting_after,
+            waiting,
             ..known
         };
         Ok((count.tally, counts))
@@ -231,7 +226,7 @@ impl Target {
         let begins = reading.started.checked_sub(self.config.settle);
 
         let mut state = lock(&self.state);
-        let restarted = is_restarted(state.last.listeners.as_ref(), listeners.as_ref());
+        let restarted = state.note_listeners(listeners.as_ref());
         let counts = begins
             .and_then(|begins| Some((*state.samples.before(begins)?, *state.samples.after(ends)?)));
         let interval = counts.map(|(before, after)| Interval::between(&before, &after));
@@ -239,9 +234,9 @@ impl Target {
 
         let finding = match (blind, &reading.outcome, interval) {
             (Some(reason), ..) => state.judge.blind(reason),
+            (None, ..) if restarted => state.judge.blind(Blind::Restarted),
             (None, Outcome::Down(_), _) => state.judge.blind(Blind::TargetDown),
             (None, Outcome::Missing(_), _) => state.judge.blind(Blind::ClaimMissing),
-            (None, Outcome::Claimed(_), _) if restarted => state.judge.blind(Blind::Restarted),
             (None, Outcome::Claimed(_), None) => state.judge.blind(Blind::NotSeeded),
             (None, Outcome::Claimed(claim), Some(interval)) => {
                 let claim = claim.value as i64;
@@ -310,6 +305,7 @@ impl Target {
         let is_checked = agreed.is_some_and(|agreed| agreed >= violated);
         if !is_checked {
             finding.verdict = Verdict::Unsettled;
+            finding.rule = Rule::WitnessesFirst;
             self.watched.survey_soon();
         }
         if finding.verdict == Verdict::Unsettled {
@@ -319,13 +315,14 @@ impl Target {
     }
 }
 
-/// Whether other sockets listen now than at the last check.
-fn is_restarted(before: Option<&Listeners>, now: Option<&Listeners>) -> bool {
-    match (before, now) {
-        (Some(before), Some(now)) => {
-            !before.cookies.is_empty() && !now.cookies.is_empty() && before.cookies != now.cookies
-        }
-        _ => false,
+impl State {
+    /// Whether other sockets listen now than when there last were any.
+    fn note_listeners(&mut self, now: Option<&Listeners>) -> bool {
+        let Some(now) = now.filter(|now| !now.cookies.is_empty()) else {
+            return false;
+        };
+        let before = std::mem::replace(&mut self.listening, now.cookies.clone());
+        !before.is_empty() && before != now.cookies
     }
 }
 
