@@ -12,7 +12,10 @@ use std::{
 
 use observer_ebpf::{Class, Phase, Socket, TCP_ESTABLISHED, Tally, TargetKey, flags};
 
-use super::lock;
+use super::{
+    listing::{Listing, Snmp},
+    lock,
+};
 use crate::{
     config::Listen,
     netns::NetworkNamespace,
@@ -30,6 +33,21 @@ pub enum WitnessError {
     /// `sock_diag`.
     #[error("sock_diag does not answer")]
     Dump(#[from] DumpError),
+    /// The kernel's own counters.
+    #[error("/proc/net/snmp cannot be read")]
+    Snmp(#[from] std::io::Error),
+}
+
+/// The counts of an endpoint, and how much they may lack.
+#[derive(Clone, Copy, Debug)]
+pub struct Count {
+    /// The counts.
+    pub tally: Tally,
+    /// Connections that may have opened unseen, as an end of a window has to take them: of the
+    /// later end, `unseen_after`, less of the earlier, `unseen_before`, is how many.
+    pub unseen_before: u64,
+    /// See `unseen_before`.
+    pub unseen_after: u64,
 }
 
 /// What the listening sockets of an endpoint show.
@@ -55,6 +73,14 @@ pub struct Survey {
     pub repairs: u64,
 }
 
+/// Who counts.
+enum Witness {
+    /// The programs, all endpoints in one set of maps.
+    Programs(Arc<Mutex<Probe>>),
+    /// Dumps, one after the other.
+    Dumps(Snmp, Mutex<Listing>),
+}
+
 /// An endpoint and what is known of it beside the programs' counts.
 pub struct Endpoint {
     index: u32,
@@ -62,7 +88,7 @@ pub struct Endpoint {
     listen: Listen,
     /// Addresses on the same port that other endpoints have for themselves.
     others: Vec<IpAddr>,
-    probe: Option<Arc<Mutex<Probe>>>,
+    witness: Witness,
     diag: Mutex<SockDiag>,
     /// What was added to the counts by seeding and repairing.
     adjustment: Mutex<Tally>,
@@ -101,7 +127,10 @@ impl Endpoint {
             key: Self::key(netns, listen),
             listen,
             others,
-            probe,
+            witness: match probe {
+                Some(probe) => Witness::Programs(probe),
+                None => Witness::Dumps(Snmp::open(netns)?, Mutex::default()),
+            },
             diag: Mutex::new(SockDiag::open(netns)?),
             adjustment: Mutex::default(),
         })
@@ -122,19 +151,50 @@ impl Endpoint {
     /// Whether the programs count here, or `sock_diag` alone.
     #[must_use]
     pub const fn has_programs(&self) -> bool {
-        self.probe.is_some()
+        matches!(self.witness, Witness::Programs(_))
     }
 
-    /// The counts, with what was there before the programs.
+    /// The counts, with what was there before the programs; without programs, those of the last
+    /// [`Self::count`].
     ///
     /// # Errors
     /// When the maps cannot be read.
     pub fn tally(&self) -> Result<Tally, WitnessError> {
-        let Some(probe) = &self.probe else {
-            return Ok(*lock(&self.adjustment));
+        match &self.witness {
+            Witness::Programs(probe) => {
+                let counted = lock(probe).tally(self.index)?;
+                Ok(counted.plus(&lock(&self.adjustment)))
+            }
+            Witness::Dumps(_, listing) => Ok(lock(listing).tally()),
+        }
+    }
+
+    /// Counts now.
+    ///
+    /// # Errors
+    /// When a witness fails.
+    pub fn count(&self) -> Result<Count, WitnessError> {
+        let (snmp, listing) = match &self.witness {
+            Witness::Programs(_) => {
+                return Ok(Count {
+                    tally: self.tally()?,
+                    unseen_before: 0,
+                    unseen_after: 0,
+                });
+            }
+            Witness::Dumps(snmp, listing) => (snmp, listing),
         };
-        let counted = lock(probe).tally(self.index)?;
-        Ok(counted.plus(&lock(&self.adjustment)))
+        let mut listing = lock(listing);
+        let before = snmp.passive_opens()?;
+        listing.update(&self.dump()?);
+        let tally = listing.tally();
+        let after = snmp.passive_opens()?;
+        // Those that were seen are counted: the rest may be ours, opened and closed unseen.
+        Ok(Count {
+            tally,
+            unseen_before: before.wrapping_sub(tally.opened),
+            unseen_after: after.wrapping_sub(tally.opened),
+        })
     }
 
     /// The open sockets, as `sock_diag` lists them.
@@ -189,7 +249,7 @@ impl Endpoint {
     /// # Errors
     /// When a witness fails.
     pub fn seed(&self) -> Result<Survey, WitnessError> {
-        if let Some(probe) = &self.probe {
+        if let Witness::Programs(probe) = &self.witness {
             for entry in self.dump()? {
                 self.take_in(probe, &entry)?;
             }
@@ -211,7 +271,7 @@ impl Endpoint {
         /// Looks in a row; two make a repair, the rest see whether it helped.
         const LOOKS: u32 = 6;
 
-        let Some(probe) = &self.probe else {
+        let Witness::Programs(probe) = &self.witness else {
             return self.survey();
         };
         let mut repairs = 0;

@@ -157,19 +157,23 @@ impl Target {
 
     fn read_counts(&self) -> Result<(Tally, Counts), WitnessError> {
         let endpoint = &self.watched.endpoint;
-        if self.config.counts != Counted::Accepted {
-            let tally = endpoint.tally()?;
-            return Ok((tally, project(&tally, self.config.counts)));
-        }
-        let before = endpoint.listeners()?.queue_length;
-        let tally = endpoint.tally()?;
-        let after = endpoint.listeners()?.queue_length;
-        let counts = Counts {
-            waiting_before: before,
-            waiting_after: after,
-            ..project(&tally, Counted::Established)
+        let is_accepted = self.config.counts == Counted::Accepted;
+        let waiting = || match is_accepted {
+            true => endpoint.listeners().map(|listeners| listeners.queue_length),
+            false => Ok(0),
         };
-        Ok((tally, counts))
+        let waiting_before = waiting()?;
+        let count = endpoint.count()?;
+        let waiting_after = waiting()?;
+        let known = project(&count.tally, self.config.counts);
+        let counts = Counts {
+            doubtful_entered: known.doubtful_entered.wrapping_add(count.unseen_after),
+            doubtful_left: known.doubtful_left.wrapping_add(count.unseen_before),
+            waiting_before,
+            waiting_after,
+            ..known
+        };
+        Ok((count.tally, counts))
     }
 
     /// Reads the claim at every interval, and sooner where a drift is unsettled.
