@@ -2,3 +2,15 @@
 //!
 //! Two witnesses ([`probe`](self), `sock_diag`) and one claim meet in `check`; `watch` is the loop
 //! that feeds it. This crate never links `server`: they meet at the kernel and at `/metrics`.
+
+pub mod api;
+pub mod args;
+pub mod check;
+pub mod claim;
+pub mod config;
+pub mod http;
+pub mod instruments;
+pub mod netns;
+pub mod probe;
+pub mod sock_diag;
+pub mod watch;

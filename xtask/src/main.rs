@@ -1,2 +1,64 @@
-//! `cargo xtask`: stub.
-fn main() {}
+//! `cargo xtask`: the project's tasks, one file each.
+//!
+//! This file knows their names and options only.
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a command line talks"
+)]
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+mod bpf_toolchain;
+mod build_ebpf;
+mod setup;
+mod step;
+mod test;
+mod tidy;
+mod workspace;
+
+use setup::Purpose;
+
+/// Plumbline's tasks.
+#[derive(Parser)]
+#[command(bin_name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// List what is missing to build, run and test, and install it.
+    Setup {
+        /// Only tell, and fail if something is missing.
+        #[arg(long)]
+        check: bool,
+    },
+    /// Compile the BPF programs, and put the object where the observer embeds it.
+    BuildEbpf,
+    /// Check and test everything; list what could not be tested here.
+    Test(test::Options),
+}
+
+fn main() -> ExitCode {
+    match run(Arguments::parse().task) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(task: Task) -> Result<()> {
+    match task {
+        Task::Setup { check: true } => setup::check(),
+        Task::Setup { check: false } => setup::setup(Purpose::Test),
+        Task::BuildEbpf => build_ebpf::build_ebpf(),
+        Task::Test(options) => test::test(options),
+    }
+}

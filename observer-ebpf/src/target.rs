@@ -1,0 +1,65 @@
+//! Which sockets belong to which target, and where the kernel keeps what tells it.
+
+/// Most targets that one observer can watch.
+pub const MAX_TARGETS: u32 = 256;
+
+/// A target listens on this port on any address.
+pub const PORT_WILDCARD: u8 = 1;
+/// A target listens on this port on one address.
+pub const PORT_EXACT: u8 = 2;
+
+/// Key of the map `TARGETS`; its value is the target's index. 24 bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[repr(C)]
+pub struct TargetKey {
+    /// Local address: IPv6, or IPv4 as `::ffff:a.b.c.d`; all zero for any address.
+    pub address: [u8; 16],
+    /// Network namespace: the inode number of its `nsfs` file (`struct ns_common.inum`).
+    pub netns: u32,
+    /// Local port, host order.
+    pub port: u16,
+    /// Zero.
+    pub reserved: u16,
+}
+
+/// The value of the one-element map `PORTS`: for each local port [`PORT_WILDCARD`] and
+/// [`PORT_EXACT`], or 0 for a port of no target. It turns away other traffic with one load.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+pub struct Ports(pub [u8; 65_536]);
+
+/// Where the running kernel keeps the fields that the programs read: byte offsets from its BTF.
+///
+/// The defaults are those of Linux 6.1 on `x86_64` and are always overridden at load.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Offsets {
+    /// `struct sock`.`sk_protocol`, 2 bytes.
+    pub sk_protocol: u32,
+    /// `struct sock_common`.`skc_family`, 2 bytes.
+    pub skc_family: u32,
+    /// `struct sock_common`.`skc_num`, 2 bytes, host order.
+    pub skc_num: u32,
+    /// `struct sock_common`.`skc_rcv_saddr`, 4 bytes.
+    pub skc_rcv_saddr: u32,
+    /// `struct sock_common`.`skc_v6_rcv_saddr`, 16 bytes.
+    pub skc_v6_rcv_saddr: u32,
+    /// `struct sock_common`.`skc_net`, a pointer to `struct net`.
+    pub skc_net: u32,
+    /// `struct inet_sock`.`inet_sport`, 2 bytes, network order. It outlives `skc_num`.
+    pub inet_sport: u32,
+    /// `struct net`.`ns.inum`, 4 bytes.
+    pub net_inum: u32,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_have_no_padding() {
+        assert_eq!(size_of::<TargetKey>(), 16 + 4 + 2 + 2);
+        assert_eq!(size_of::<Ports>(), 65_536);
+        assert_eq!(size_of::<Offsets>(), 8 * 4);
+    }
+}

@@ -1,0 +1,203 @@
+//! What the observer says over HTTP, as JSON: every type that is serialised.
+
+use std::time::SystemTime;
+
+use serde::Serialize;
+
+use crate::{
+    check::{Blind, Verdict},
+    config::Counts,
+    watch::target::{Observation, Target},
+};
+
+/// `GET /api/v1/targets`.
+#[derive(Clone, Debug, Serialize)]
+pub struct TargetList {
+    /// Every target, as configured.
+    pub targets: Vec<TargetReport>,
+}
+
+/// `GET /api/v1/targets/{name}`.
+#[derive(Clone, Debug, Serialize)]
+pub struct TargetReport {
+    /// The target's name.
+    pub name: String,
+    /// One sentence: what the gauge says, what the kernel saw, by how much, since when.
+    pub sentence: String,
+    /// `agree`, `over`, `under`, `unsettled` or `blind`.
+    pub verdict: &'static str,
+    /// Why nothing can be said, where the verdict is `blind`.
+    pub reason: Option<&'static str>,
+    /// What failed in the last scrape.
+    pub failure: Option<String>,
+    /// The claim. Unit: connections.
+    pub claim: Option<f64>,
+    /// Fewest connections that an honest service could have claimed at the last check.
+    pub low: Option<i64>,
+    /// Most connections that an honest service could have claimed at the last check.
+    pub high: Option<i64>,
+    /// The part of the drift that is sure; 0 where none is.
+    pub drift: Option<i64>,
+    /// Least drift that the recent checks together leave possible.
+    pub drift_low: Option<i64>,
+    /// Greatest drift that the recent checks together leave possible.
+    pub drift_high: Option<i64>,
+    /// When the drift was first seen, RFC 3339.
+    pub since: Option<String>,
+    /// When the claim of the last check was read, RFC 3339.
+    pub checked_at: Option<String>,
+    /// What the gauge is taken to count.
+    pub counts: &'static str,
+    /// `ebpf` or `sock-diag`.
+    pub backend: &'static str,
+    /// Where the service listens.
+    pub listen: String,
+    /// Checks since the observer was started.
+    pub checks: u64,
+    /// Open connections by class, where they are known.
+    pub connections: Option<Connections>,
+    /// Connections that wait in the accept queue.
+    pub unaccepted: Option<u64>,
+    /// Sockets by which the two witnesses differ; 0 where they agree.
+    pub witness_disagreement: Option<i64>,
+}
+
+/// Open connections by class: a partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Connections {
+    /// ESTABLISHED, and upgraded to WebSocket; unknown where no program sees what is sent.
+    pub websocket: Option<u64>,
+    /// ESTABLISHED, with HTTP responses only; unknown where no program sees what is sent.
+    pub http: Option<u64>,
+    /// ESTABLISHED, and nothing more is known.
+    pub unclassified: u64,
+    /// No longer ESTABLISHED and not closed.
+    pub closing: u64,
+}
+
+impl Connections {
+    /// What is open, of a target's counts.
+    #[must_use]
+    pub fn of(tally: &observer_ebpf::Tally, are_classified: bool) -> Self {
+        // The counts are not read at one moment: a difference may be short of 0 for an instant.
+        let open = |opened: u64, ended: u64| opened.saturating_sub(ended);
+        let established = open(tally.opened, tally.left);
+        let closing = open(tally.left, tally.closed);
+        if !are_classified {
+            return Self {
+                websocket: None,
+                http: None,
+                unclassified: established,
+                closing,
+            };
+        }
+        let websocket = open(tally.upgraded, tally.websocket_left);
+        let http = open(tally.http_entered, tally.http_left);
+        Self {
+            websocket: Some(websocket),
+            http: Some(http),
+            unclassified: open(established, websocket + http),
+            closing,
+        }
+    }
+}
+
+impl TargetReport {
+    /// What is known of a target now.
+    #[must_use]
+    pub fn of(target: &Target) -> Self {
+        let observation = target.observation();
+        let bounds = observation.finding.drift;
+        let (config, health) = (&target.config, target.watched.health());
+        Self {
+            name: config.name.clone(),
+            sentence: sentence(target, &observation),
+            verdict: observation.finding.verdict.name(),
+            reason: observation.finding.blind.map(Blind::name),
+            failure: observation.failure.clone(),
+            claim: observation.claim,
+            low: observation.interval.map(|interval| interval.low),
+            high: observation.interval.map(|interval| interval.high),
+            drift: bounds.map(|bounds| bounds.sure()),
+            drift_low: bounds.map(|bounds| bounds.low),
+            drift_high: bounds.map(|bounds| bounds.high),
+            since: observation.finding.since.map(rfc3339),
+            checked_at: observation.checked_at.map(rfc3339),
+            counts: counts_name(config.counts),
+            backend: target.kernel().backend(),
+            listen: config.listen.to_string(),
+            checks: observation.checks.iter().sum(),
+            connections: observation
+                .tally
+                .map(|tally| Connections::of(&tally, target.are_classified())),
+            unaccepted: observation
+                .listeners
+                .map(|listeners| listeners.queue_length),
+            witness_disagreement: health.survey.map(|survey| survey.disagreement),
+        }
+    }
+}
+
+/// The configuration's word for what is counted.
+#[must_use]
+pub const fn counts_name(counts: Counts) -> &'static str {
+    match counts {
+        Counts::Websocket => "websocket",
+        Counts::Established => "established",
+        Counts::Accepted => "accepted",
+    }
+}
+
+/// What is known, in one sentence.
+fn sentence(target: &Target, observation: &Observation) -> String {
+    let name = &target.config.name;
+    let finding = &observation.finding;
+    if let Some(reason) = finding.blind {
+        let why = match reason {
+            Blind::TargetDown | Blind::ClaimMissing => observation
+                .failure
+                .clone()
+                .unwrap_or_else(|| "there is no claim yet".to_owned()),
+            Blind::CannotTell => format!(
+                "WebSockets can't be told from other connections: {}",
+                target.kernel().blind_to_websockets().unwrap_or_default()
+            ),
+            Blind::NotSeeded => {
+                "the connections that were open before are still being counted".to_owned()
+            }
+            Blind::WitnessesDisagree => "the kernel's two witnesses disagree".to_owned(),
+            Blind::Lost => "the kernel's counts have lost a connection".to_owned(),
+            Blind::NotListening => format!("nothing listens on {}", target.config.listen),
+            Blind::Restarted => "the service was just restarted".to_owned(),
+        };
+        return format!("{name}: blind: {why}.");
+    }
+    let (Some(claim), Some(interval), Some(bounds)) =
+        (observation.claim, observation.interval, finding.drift)
+    else {
+        return format!("{name}: not checked yet.");
+    };
+    let kernel = if interval.width() == 0 {
+        format!("the kernel counts {}", interval.low)
+    } else {
+        format!("the kernel allows {} to {}", interval.low, interval.high)
+    };
+    let sure = bounds.sure();
+    let finally = match finding.verdict {
+        Verdict::Over | Verdict::Under => {
+            let since = finding.since.map(rfc3339).unwrap_or_default();
+            let by = sure.unsigned_abs();
+            let least = if bounds.low == bounds.high { "" } else { "at least " };
+            format!("{} by {least}{by} since {since}", finding.verdict)
+        }
+        Verdict::Unsettled => format!("a drift of {sure:+} that is not confirmed yet"),
+        Verdict::Agree | Verdict::Blind => "they agree".to_owned(),
+    };
+    format!("{name}: the gauge says {claim}, {kernel}: {finally}.")
+}
+
+/// A time as people and programs read it.
+#[must_use]
+pub fn rfc3339(time: SystemTime) -> String {
+    humantime::format_rfc3339_millis(time).to_string()
+}

@@ -1,0 +1,16 @@
+//! The check: what an honest service could have said, and what follows when it said something else.
+//!
+//! Pure: no I/O, no clock, no async. A rule is given the moments that it needs. It sees both
+//! witnesses only as counts, and neither knows that the other exists.
+//!
+//! - `counts`: what is open is a difference of monotonic counts; samples of them over time.
+//! - `interval`: the fewest and the most connections that an honest service can claim.
+//! - `verdict`: agree, over, under, unsettled or blind, and since when.
+
+mod counts;
+mod interval;
+mod verdict;
+
+pub use counts::{Counts, Sample, Samples};
+pub use interval::Interval;
+pub use verdict::{Blind, Bounds, Check, Finding, Judge, Verdict};

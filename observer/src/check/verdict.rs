@@ -1,0 +1,262 @@
+//! From checks to a verdict: a violation must stand, and evidence adds up.
+
+use std::{fmt, time::SystemTime};
+
+use super::interval::Interval;
+
+/// What the observer says of a gauge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Verdict {
+    /// The claim is what an honest service can say.
+    Agree,
+    /// The gauge surely says too much.
+    Over,
+    /// The gauge surely says too little.
+    Under,
+    /// The last check found a drift that has not stood for long enough.
+    Unsettled,
+    /// Nothing can be said, for a reason.
+    Blind,
+}
+
+impl Verdict {
+    /// All of them, in the order in which they are published.
+    pub const ALL: [Self; 5] = [
+        Self::Agree,
+        Self::Over,
+        Self::Under,
+        Self::Unsettled,
+        Self::Blind,
+    ];
+
+    /// Its name in metrics, in the API and in text.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Agree => "agree",
+            Self::Over => "over",
+            Self::Under => "under",
+            Self::Unsettled => "unsettled",
+            Self::Blind => "blind",
+        }
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// Why nothing can be said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Blind {
+    /// The service's metrics cannot be scraped.
+    TargetDown,
+    /// The service answers, and its exposition holds no usable claim.
+    ClaimMissing,
+    /// The sockets that were open before are not all known yet, or too few samples were taken.
+    NotSeeded,
+    /// The two witnesses count differently.
+    WitnessesDisagree,
+    /// A socket or an event was lost.
+    Lost,
+    /// Nothing listens there and nothing is connected.
+    NotListening,
+    /// The service was restarted within the window of the check.
+    Restarted,
+    /// This backend cannot tell the kind of connection that the gauge counts.
+    CannotTell,
+}
+
+impl Blind {
+    /// All of them, in the order in which they are published.
+    pub const ALL: [Self; 8] = [
+        Self::TargetDown,
+        Self::ClaimMissing,
+        Self::NotSeeded,
+        Self::WitnessesDisagree,
+        Self::Lost,
+        Self::NotListening,
+        Self::Restarted,
+        Self::CannotTell,
+    ];
+
+    /// Its name in metrics and in the API.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::TargetDown => "target_down",
+            Self::ClaimMissing => "claim_missing",
+            Self::NotSeeded => "not_seeded",
+            Self::WitnessesDisagree => "witnesses_disagree",
+            Self::Lost => "lost",
+            Self::NotListening => "not_listening",
+            Self::Restarted => "restarted",
+            Self::CannotTell => "cannot_tell",
+        }
+    }
+
+    /// Whether what earlier checks found may no longer hold.
+    const fn voids_evidence(self) -> bool {
+        !matches!(self, Self::TargetDown | Self::ClaimMissing)
+    }
+}
+
+/// What the drift, claim less truth, can be: both ends included. Unit: connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// Least.
+    pub low: i64,
+    /// Greatest.
+    pub high: i64,
+}
+
+impl Bounds {
+    const fn of(claim: i64, interval: Interval) -> Self {
+        Self {
+            low: claim - interval.high,
+            high: claim - interval.low,
+        }
+    }
+
+    fn and(self, other: Self) -> Option<Self> {
+        let both = Self {
+            low: self.low.max(other.low),
+            high: self.high.min(other.high),
+        };
+        (both.low <= both.high).then_some(both)
+    }
+
+    /// The part of the drift that is sure: the bound that is nearer to 0, or 0 between them.
+    #[must_use]
+    pub const fn sure(self) -> i64 {
+        if self.low > 0 {
+            self.low
+        } else if self.high < 0 {
+            self.high
+        } else {
+            0
+        }
+    }
+}
+
+/// One check: a claim and what it was held against.
+#[derive(Clone, Copy, Debug)]
+pub struct Check {
+    /// The claim. Unit: connections.
+    pub claim: i64,
+    /// What an honest service could have said.
+    pub interval: Interval,
+    /// When the claim was read, for people.
+    pub at: SystemTime,
+}
+
+/// What is said after a check.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Finding {
+    /// The verdict.
+    pub verdict: Verdict,
+    /// Why nothing can be said, where nothing can.
+    pub blind: Option<Blind>,
+    /// What the last check and those before it that it does not contradict leave of the drift.
+    pub drift: Option<Bounds>,
+    /// When the first of the checks was read that found this drift.
+    pub since: Option<SystemTime>,
+}
+
+/// Judges the checks of one target, one after the other.
+#[derive(Clone, Debug)]
+pub struct Judge {
+    confirm: u32,
+    evidence: Option<Bounds>,
+    standing: Option<Standing>,
+}
+
+/// A violation that stands.
+#[derive(Clone, Copy, Debug)]
+struct Standing {
+    is_over: bool,
+    since: SystemTime,
+    checks: u32,
+}
+
+impl Judge {
+    /// A judge for whom a violation must stand for `confirm` checks in a row.
+    #[must_use]
+    pub const fn new(confirm: u32) -> Self {
+        Self {
+            confirm,
+            evidence: None,
+            standing: None,
+        }
+    }
+
+    /// Nothing can be said of this check.
+    pub fn blind(&mut self, reason: Blind) -> Finding {
+        if reason.voids_evidence() {
+            self.evidence = None;
+            self.standing = None;
+        }
+        Finding {
+            verdict: Verdict::Blind,
+            blind: Some(reason),
+            drift: None,
+            since: self.standing.map(|standing| standing.since),
+        }
+    }
+
+    /// Judges one check.
+    ///
+    /// While the drift does not change, every check bounds it, and all of them together bound it
+    /// more narrowly than any: a small drift in busy traffic is found at its quieter moments. An
+    /// honest service is within the interval of each, so 0 is within the bounds of all. A check
+    /// that contradicts those before means that the drift has changed, and counts alone.
+    pub fn judge(&mut self, check: &Check) -> Finding {
+        let bounds = Bounds::of(check.claim, check.interval);
+        let together = self
+            .evidence
+            .and_then(|earlier| earlier.and(bounds))
+            .unwrap_or(bounds);
+        self.evidence = Some(together);
+
+        let verdict = match together.sure() {
+            0 => {
+                self.standing = None;
+                Verdict::Agree
+            }
+            sure => self.stands(sure > 0, bounds.sure() != 0, check.at),
+        };
+        Finding {
+            verdict,
+            blind: None,
+            drift: Some(together),
+            since: self.standing.map(|standing| standing.since),
+        }
+    }
+
+    /// A drift is sure; `is_own` if this check alone shows it.
+    fn stands(&mut self, is_over: bool, is_own: bool, at: SystemTime) -> Verdict {
+        let mut standing = self
+            .standing
+            .filter(|standing| standing.is_over == is_over)
+            .unwrap_or(Standing {
+                is_over,
+                since: at,
+                checks: 0,
+            });
+        // A check that only fails to contradict confirms nothing: one late answer of an honest
+        // service, followed by busy traffic, must not become a verdict.
+        if is_own {
+            standing.checks = standing.checks.saturating_add(1);
+        }
+        self.standing = Some(standing);
+        if standing.checks < self.confirm {
+            Verdict::Unsettled
+        } else if is_over {
+            Verdict::Over
+        } else {
+            Verdict::Under
+        }
+    }
+}

@@ -1,0 +1,330 @@
+//! The values of single settings: what each may be, and the sentence that says so when it is not.
+//!
+//! The same types read the file and the command line. They know nothing of files, flags or of
+//! each other; what takes two settings to judge is judged in `config`.
+
+use std::error::Error;
+use std::fmt;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use serde::de::{self, Deserialize, Deserializer};
+use url::Url;
+
+/// Longest target name. Unit: bytes.
+const MAX_NAME: usize = 64;
+
+/// A value written as text, in the file and on the command line alike.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Text<T>(pub T);
+
+/// Why a text is not the value of a setting.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ValueError {
+    /// Neither `:PORT` nor `ADDRESS:PORT`.
+    #[error("expected :PORT or ADDRESS:PORT, such as :3000, 127.0.0.1:3000 or [::1]:3000")]
+    Address,
+    /// Port 0, which no service listens on.
+    #[error("port 0 is no port to observe")]
+    PortZero,
+    /// Not one of the three ways to name a network namespace.
+    #[error("expected self, pid:NUMBER or path:FILE")]
+    Netns,
+    /// Not a Prometheus duration.
+    #[error("expected a duration such as 100ms, 5s or 1m30s")]
+    Duration,
+    /// A duration that is too short or too long.
+    #[error("expected a duration from {least:?} to {most:?}")]
+    DurationRange {
+        /// Shortest that is accepted.
+        least: Duration,
+        /// Longest that is accepted.
+        most: Duration,
+    },
+    /// Not a number, or one out of range.
+    #[error("expected a whole number from {least} to {most}")]
+    Number {
+        /// Least that is accepted.
+        least: u32,
+        /// Most that is accepted.
+        most: u32,
+    },
+    /// A name that cannot be a label value everywhere.
+    #[error("expected a name of 1 to {MAX_NAME} characters out of a-z, A-Z, 0-9, _ . -")]
+    Name,
+    /// Not a URL at all.
+    #[error("expected a URL such as http://127.0.0.1:9090/metrics")]
+    Url(#[source] url::ParseError),
+    /// A URL of another scheme, or without a host.
+    #[error("expected an http:// or https:// URL with a host")]
+    UrlScheme,
+    /// Neither `auto` nor a path.
+    #[error("expected auto or the path of a cgroup v2 directory")]
+    Cgroup,
+}
+
+/// The address that a service listens on, as the kernel is asked for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Listen {
+    /// The local address; `None` is any address of either family (`:PORT`).
+    pub address: Option<IpAddr>,
+    /// The local port, never 0.
+    pub port: u16,
+}
+
+/// The network namespace that a service's sockets are in.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Netns {
+    /// The observer's own.
+    SelfNs,
+    /// That of a process.
+    Pid(u32),
+    /// The one that a file stands for, such as `/run/netns/NAME`.
+    Path(PathBuf),
+}
+
+/// The cgroup whose sockets the egress program sees.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Cgroup {
+    /// The root of the cgroup v2 hierarchy.
+    Auto,
+    /// This directory.
+    Path(PathBuf),
+}
+
+/// A target's name: the label `target`, and a segment of the API's paths.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Name(pub String);
+
+/// An `http` or `https` URL with a host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HttpUrl(pub Url);
+
+/// Where the observer's own HTTP listens; `:PORT` is every address of both families.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WebAddress(pub SocketAddr);
+
+/// A duration in a range, both ends included. Unit of the bounds: milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Span<const LEAST: u64, const MOST: u64>(pub Duration);
+
+/// A whole number in a range, both ends included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Within<const LEAST: u32, const MOST: u32>(pub u32);
+
+impl FromStr for Listen {
+    type Err = ValueError;
+
+    fn from_str(text: &str) -> Result<Self, ValueError> {
+        let (address, port) = address_and_port(text)?;
+        if port == 0 {
+            return Err(ValueError::PortZero);
+        }
+        Ok(Self { address, port })
+    }
+}
+
+impl fmt::Display for Listen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.address {
+            Some(address) => SocketAddr::new(address, self.port).fmt(f),
+            None => write!(f, ":{}", self.port),
+        }
+    }
+}
+
+impl FromStr for WebAddress {
+    type Err = ValueError;
+
+    fn from_str(text: &str) -> Result<Self, ValueError> {
+        let (address, port) = address_and_port(text)?;
+        let any = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
+        Ok(Self(SocketAddr::new(address.unwrap_or(any), port)))
+    }
+}
+
+fn address_and_port(text: &str) -> Result<(Option<IpAddr>, u16), ValueError> {
+    let all_digits = |port: &str| port.bytes().all(|byte| byte.is_ascii_digit());
+    if let Some(port) = text.strip_prefix(':').filter(|port| all_digits(port)) {
+        return Ok((None, port.parse().map_err(|_| ValueError::Address)?));
+    }
+    let address: SocketAddr = text.parse().map_err(|_| ValueError::Address)?;
+    Ok((Some(address.ip()), address.port()))
+}
+
+impl FromStr for Netns {
+    type Err = ValueError;
+
+    fn from_str(text: &str) -> Result<Self, ValueError> {
+        if text == "self" {
+            return Ok(Self::SelfNs);
+        }
+        match text.split_once(':') {
+            Some(("pid", pid)) => match pid.parse() {
+                Ok(pid) if pid > 0 => Ok(Self::Pid(pid)),
+                _ => Err(ValueError::Netns),
+            },
+            Some(("path", path)) if !path.is_empty() => Ok(Self::Path(path.into())),
+            _ => Err(ValueError::Netns),
+        }
+    }
+}
+
+impl fmt::Display for Netns {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::SelfNs => f.write_str("self"),
+            Self::Pid(pid) => write!(f, "pid:{pid}"),
+            Self::Path(path) => write!(f, "path:{}", path.display()),
+        }
+    }
+}
+
+impl FromStr for Cgroup {
+    type Err = ValueError;
+
+    fn from_str(text: &str) -> Result<Self, ValueError> {
+        match text {
+            "" => Err(ValueError::Cgroup),
+            "auto" => Ok(Self::Auto),
+            path => Ok(Self::Path(path.into())),
+        }
+    }
+}
+
+impl FromStr for Name {
+    type Err = ValueError;
+
+    fn from_str(text: &str) -> Result<Self, ValueError> {
+        let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
+        if (1..=MAX_NAME).contains(&text.len()) && text.bytes().all(is_allowed) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(ValueError::Name)
+        }
+    }
+}
+
+impl FromStr for HttpUrl {
+    type Err = ValueError;
+
+    fn from_str(text: &str) -> Result<Self, ValueError> {
+        let url = Url::parse(text).map_err(ValueError::Url)?;
+        if matches!(url.scheme(), "http" | "https") && url.has_host() {
+            Ok(Self(url))
+        } else {
+            Err(ValueError::UrlScheme)
+        }
+    }
+}
+
+impl<const LEAST: u64, const MOST: u64> FromStr for Span<LEAST, MOST> {
+    type Err = ValueError;
+
+    fn from_str(text: &str) -> Result<Self, ValueError> {
+        let duration = parse_duration(text).ok_or(ValueError::Duration)?;
+        let (least, most) = (Duration::from_millis(LEAST), Duration::from_millis(MOST));
+        if (least..=most).contains(&duration) {
+            Ok(Self(duration))
+        } else {
+            Err(ValueError::DurationRange { least, most })
+        }
+    }
+}
+
+/// Reads a duration as Prometheus writes it: whole numbers with descending units, or `0`.
+///
+/// By hand, since `promql-parser` refuses `0s` and panics at `1e99`.
+fn parse_duration(text: &str) -> Option<Duration> {
+    const UNITS: [(&str, u64); 5] = [
+        ("d", 86_400_000),
+        ("h", 3_600_000),
+        ("m", 60_000),
+        ("s", 1000),
+        ("ms", 1),
+    ];
+    if text == "0" {
+        return Some(Duration::ZERO);
+    }
+    let mut rest = text;
+    let mut units = UNITS.iter();
+    let mut milliseconds = 0_u64;
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit())?;
+        let (number, tail) = rest.split_at(digits);
+        let unit = &tail[..tail
+            .find(|c: char| !c.is_ascii_alphabetic())
+            .unwrap_or(tail.len())];
+        let (_, factor) = units.find(|(name, _)| *name == unit)?;
+        let part = number.parse::<u64>().ok()?.checked_mul(*factor)?;
+        milliseconds = milliseconds.checked_add(part)?;
+        rest = &tail[unit.len()..];
+    }
+    (!text.is_empty()).then_some(Duration::from_millis(milliseconds))
+}
+
+impl<const LEAST: u32, const MOST: u32> Within<LEAST, MOST> {
+    fn new(number: i64) -> Result<Self, ValueError> {
+        match u32::try_from(number) {
+            Ok(number) if (LEAST..=MOST).contains(&number) => Ok(Self(number)),
+            _ => Err(ValueError::Number {
+                least: LEAST,
+                most: MOST,
+            }),
+        }
+    }
+}
+
+impl<const LEAST: u32, const MOST: u32> FromStr for Within<LEAST, MOST> {
+    type Err = ValueError;
+
+    fn from_str(text: &str) -> Result<Self, ValueError> {
+        let number = text.parse().map_err(|_| ValueError::Number {
+            least: LEAST,
+            most: MOST,
+        })?;
+        Self::new(number)
+    }
+}
+
+impl<'de, const LEAST: u32, const MOST: u32> Deserialize<'de> for Within<LEAST, MOST> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::new(i64::deserialize(deserializer)?).map_err(de::Error::custom)
+    }
+}
+
+/// An error with all of its causes in one sentence, for readers of errors that take only text.
+#[derive(Debug)]
+pub struct Chain<E>(E);
+
+impl<E: Error> fmt::Display for Chain<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)?;
+        let mut cause = self.0.source();
+        while let Some(error) = cause {
+            write!(f, ": {error}")?;
+            cause = error.source();
+        }
+        Ok(())
+    }
+}
+
+impl<E: Error> Error for Chain<E> {}
+
+impl<T: FromStr<Err: Error>> FromStr for Text<T> {
+    type Err = Chain<T::Err>;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        text.parse().map(Self).map_err(Chain)
+    }
+}
+
+impl<'de, T: FromStr<Err: Error>> Deserialize<'de> for Text<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(de::Error::custom)
+    }
+}

@@ -1,0 +1,345 @@
+//! Every metric of the observer, once: its name, kind and help, and the function that sets it.
+//!
+//! A page is rendered from what is known at that moment, by a recorder of its own: what is not
+//! measured is absent, not zero, and nothing outlives the target that it was about. Durations come
+//! from the kernel as counts per bucket, which no recorder takes, and are written out here.
+
+#![expect(
+    clippy::disallowed_macros,
+    reason = "this is the file that declares the observer's metrics"
+)]
+
+use std::fmt::Write as _;
+
+use metrics::{counter, describe_counter, describe_gauge, gauge, with_local_recorder};
+use metrics_exporter_prometheus::PrometheusBuilder;
+use observer_ebpf::Durations;
+
+use crate::{
+    api::Connections,
+    check::{Blind, Verdict},
+    probe::ProgramReport,
+    watch::{
+        Watch,
+        kernel::Kernel,
+        target::{Observation, Target},
+    },
+};
+
+/// What a metric is, in Prometheus' terms.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// It only grows.
+    Counter,
+    /// It is what it is.
+    Gauge,
+    /// Counts per bucket.
+    Histogram,
+}
+
+/// One metric.
+#[derive(Clone, Copy, Debug)]
+pub struct Metric {
+    /// Its name.
+    pub name: &'static str,
+    /// Its kind.
+    pub kind: Kind,
+    /// Its labels.
+    pub labels: &'static [&'static str],
+    /// What it means, with its unit.
+    pub help: &'static str,
+}
+
+macro_rules! catalogue {
+    ($($constant:ident $kind:ident $name:literal $labels:tt $help:literal)*) => {
+        $(const $constant: &str = concat!("observer_", $name);)*
+
+        /// Every metric, in the order of METRICS.md.
+        pub const CATALOGUE: &[Metric] = &[$(Metric {
+            name: $constant,
+            kind: Kind::$kind,
+            labels: &$labels,
+            help: $help,
+        }),*];
+    };
+}
+
+catalogue! {
+    CONNECTIONS Gauge "kernel_connections" ["target", "class"]
+        "Open connections by class, as the kernel has them; the classes are a partition."
+    UNACCEPTED Gauge "kernel_unaccepted_connections" ["target"]
+        "Established connections that nobody has accepted yet."
+    SOCKETS Gauge "kernel_sockets" ["target", "state"]
+        "Open sockets by TCP state, as sock_diag listed them at the last survey."
+    OPENED Counter "kernel_connections_opened_total" ["target"]
+        "Connections that reached ESTABLISHED, with those open when the observer was started."
+    CLOSED Counter "kernel_connections_closed_total" ["target"]
+        "Connections that reached CLOSE."
+    UPGRADES Counter "kernel_websocket_upgrades_total" ["target"]
+        "Connections whose server sent HTTP/1.1 101."
+    DURATION Histogram "connection_duration_seconds" ["target"]
+        "Time from ESTABLISHED to CLOSE, of connections that the observer saw open and close."
+    QUEUE_LENGTH Gauge "accept_queue_length" ["target"]
+        "Connections in the accept queues."
+    QUEUE_LIMIT Gauge "accept_queue_limit" ["target"]
+        "Connections that the accept queues may hold."
+    APP Gauge "app_connections" ["target"]
+        "The claim: what the service's own gauge said at the last check."
+    LOW Gauge "kernel_connections_low" ["target"]
+        "Fewest connections that an honest service could have claimed at the last check."
+    HIGH Gauge "kernel_connections_high" ["target"]
+        "Most connections that an honest service could have claimed at the last check."
+    DRIFT Gauge "gauge_drift" ["target"]
+        "Claim less truth in connections: the part that is sure, 0 where none is."
+    DRIFT_LOW Gauge "gauge_drift_low" ["target"]
+        "Least drift in connections that the recent checks together leave possible."
+    DRIFT_HIGH Gauge "gauge_drift_high" ["target"]
+        "Greatest drift in connections that the recent checks together leave possible."
+    VERDICT Gauge "verdict" ["target", "verdict"]
+        "1 for the verdict of the last check, 0 for the others."
+    BLIND Gauge "blind" ["target", "reason"]
+        "1 for the reason why nothing can be said, 0 for the others."
+    DRIFT_START Gauge "drift_start_timestamp_seconds" ["target"]
+        "When the present drift was first seen; absent without one."
+    CHECKS Counter "checks_total" ["target", "verdict"]
+        "Checks by verdict."
+    TARGET_UP Gauge "target_up" ["target"]
+        "1 if the last scrape of the service gave an exposition, else 0."
+    SCRAPE Gauge "scrape_duration_seconds" ["target"]
+        "How long the last scrape of the service took."
+    DISAGREEMENT Gauge "witness_disagreement" ["target"]
+        "Sockets by which sock_diag's count is outside of what the programs' counts allow."
+    REPAIRS Counter "repairs_total" ["target"]
+        "Sockets added to or removed from the map of sockets to make the witnesses agree."
+    UNTRACKED Counter "untracked_sockets_total" ["target", "cause"]
+        "Connections that reached ESTABLISHED and could not be tracked."
+    ATTACHED Gauge "program_attached" ["program"]
+        "1 if the BPF program is attached, else 0."
+    RUNS Counter "program_runs_total" ["program"]
+        "Runs of the BPF program; only with kernel.bpf_stats_enabled."
+    RUN_SECONDS Counter "program_run_seconds_total" ["program"]
+        "Seconds spent in the BPF program; only with kernel.bpf_stats_enabled."
+    MISSED Counter "program_missed_total" ["program"]
+        "Events that the kernel did not hand to the BPF program."
+    ENTRIES Gauge "map_entries" ["map"]
+        "Entries of the BPF map."
+    CAPACITY Gauge "map_capacity" ["map"]
+        "Entries that the BPF map can hold."
+    EVENTS Counter "kernel_established_events_total" ["outcome"]
+        "Sockets that reached ESTABLISHED on a target's port: stored, map_full or ignored."
+    BUILD Gauge "build_info" ["version", "backend"]
+        "1, with the observer's version and backend."
+}
+
+/// Renders the page: the text format 0.0.4.
+#[must_use]
+pub fn render(watch: &Watch) -> String {
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let page = recorder.handle();
+    with_local_recorder(&recorder, || {
+        for metric in CATALOGUE {
+            match metric.kind {
+                Kind::Counter => describe_counter!(metric.name, metric.help),
+                Kind::Gauge => describe_gauge!(metric.name, metric.help),
+                Kind::Histogram => {}
+            }
+        }
+        set_kernel(&watch.kernel, &watch.targets);
+        for target in &watch.targets {
+            set_target(target);
+        }
+    });
+    let mut page = page.render();
+    append_durations(&mut page, watch);
+    page
+}
+
+fn set_kernel(kernel: &Kernel, targets: &[std::sync::Arc<Target>]) {
+    let labels = [
+        ("version", env!("CARGO_PKG_VERSION")),
+        ("backend", kernel.backend()),
+    ];
+    gauge!(BUILD, &labels).set(1.0);
+    for program in kernel.programs() {
+        set_program(&program);
+    }
+    if let Some(losses) = kernel.losses() {
+        for (outcome, count) in [
+            ("stored", losses.stored),
+            ("map_full", losses.map_full),
+            ("ignored", losses.ignored),
+            ("read_failed", losses.read_failed),
+        ] {
+            counter!(EVENTS, "outcome" => outcome).absolute(count);
+        }
+    }
+    if let Some(capacity) = kernel.max_sockets() {
+        let tracked: u64 = targets
+            .iter()
+            .filter_map(|target| target.observation().tally)
+            .map(|tally| tally.opened.saturating_sub(tally.closed))
+            .sum();
+        gauge!(ENTRIES, "map" => "SOCKETS").set(tracked as f64);
+        gauge!(CAPACITY, "map" => "SOCKETS").set(f64::from(capacity));
+    }
+}
+
+fn set_program(program: &ProgramReport) {
+    let name = program.name;
+    gauge!(ATTACHED, "program" => name).set(flag(program.is_attached));
+    if !program.is_attached {
+        return;
+    }
+    counter!(MISSED, "program" => name).absolute(program.missed);
+    if let (Some(runs), Some(time)) = (program.runs, program.run_time) {
+        counter!(RUNS, "program" => name).absolute(runs);
+        // A counter of the recorder holds whole numbers; seconds are not.
+        gauge!(RUN_SECONDS, "program" => name).set(time.as_secs_f64());
+    }
+}
+
+fn set_target(target: &Target) {
+    let name = target.config.name.clone();
+    let health = target.watched.health();
+    let observation = target.observation();
+    set_counts(target, &observation);
+    set_check(&name, &observation);
+    if let Some(listeners) = &observation.listeners {
+        gauge!(UNACCEPTED, "target" => name.clone()).set(listeners.queue_length as f64);
+        gauge!(QUEUE_LENGTH, "target" => name.clone()).set(listeners.queue_length as f64);
+        gauge!(QUEUE_LIMIT, "target" => name.clone()).set(listeners.queue_limit as f64);
+    }
+    if let Some(survey) = &health.survey {
+        for (state, count) in &survey.states {
+            let state = state_name(*state);
+            gauge!(SOCKETS, "target" => name.clone(), "state" => state).set(*count as f64);
+        }
+        if target.watched.endpoint.has_programs() {
+            gauge!(DISAGREEMENT, "target" => name.clone()).set(survey.disagreement as f64);
+        }
+    }
+    if target.watched.endpoint.has_programs() {
+        counter!(REPAIRS, "target" => name).absolute(health.repairs);
+    }
+}
+
+fn set_counts(target: &Target, observation: &Observation) {
+    let Some(tally) = observation.tally else {
+        return;
+    };
+    let name = &target.config.name;
+    let connections = Connections::of(&tally, target.are_classified());
+    for (class, count) in [
+        ("websocket", connections.websocket),
+        ("http", connections.http),
+        ("unclassified", Some(connections.unclassified)),
+        ("closing", Some(connections.closing)),
+    ] {
+        if let Some(count) = count {
+            gauge!(CONNECTIONS, "target" => name.clone(), "class" => class).set(count as f64);
+        }
+    }
+    if !target.watched.endpoint.has_programs() {
+        return;
+    }
+    counter!(OPENED, "target" => name.clone()).absolute(tally.opened);
+    counter!(CLOSED, "target" => name.clone()).absolute(tally.closed);
+    if target.are_classified() {
+        let upgrades = tally.upgraded.saturating_sub(tally.recognised);
+        counter!(UPGRADES, "target" => name.clone()).absolute(upgrades);
+    }
+    counter!(UNTRACKED, "target" => name.clone(), "cause" => "map_full").absolute(tally.map_full);
+}
+
+fn set_check(name: &str, observation: &Observation) {
+    let set = |metric: &'static str, value: Option<f64>| {
+        if let Some(value) = value {
+            gauge!(metric, "target" => name.to_owned()).set(value);
+        }
+    };
+    let finding = &observation.finding;
+    let interval = observation.interval;
+    set(APP, observation.claim);
+    set(LOW, interval.map(|interval| interval.low as f64));
+    set(HIGH, interval.map(|interval| interval.high as f64));
+    set(DRIFT, finding.drift.map(|bounds| bounds.sure() as f64));
+    set(DRIFT_LOW, finding.drift.map(|bounds| bounds.low as f64));
+    set(DRIFT_HIGH, finding.drift.map(|bounds| bounds.high as f64));
+    set(TARGET_UP, observation.is_up.map(flag));
+    set(SCRAPE, observation.scrape.map(|time| time.as_secs_f64()));
+    let since = finding
+        .since
+        .and_then(|since| since.duration_since(std::time::UNIX_EPOCH).ok());
+    set(DRIFT_START, since.map(|since| since.as_secs_f64()));
+    for verdict in Verdict::ALL {
+        gauge!(VERDICT, "target" => name.to_owned(), "verdict" => verdict.name())
+            .set(flag(verdict == finding.verdict));
+    }
+    for reason in Blind::ALL {
+        gauge!(BLIND, "target" => name.to_owned(), "reason" => reason.name())
+            .set(flag(finding.blind == Some(reason)));
+    }
+    for (verdict, count) in Verdict::ALL.into_iter().zip(observation.checks) {
+        counter!(CHECKS, "target" => name.to_owned(), "verdict" => verdict.name()).absolute(count);
+    }
+}
+
+/// Writes the histogram of durations out: the kernel counts per bucket.
+fn append_durations(page: &mut String, watch: &Watch) {
+    let metric = CATALOGUE
+        .iter()
+        .find(|metric| metric.name == DURATION)
+        .expect("the catalogue has it");
+    let mut is_first = true;
+    for target in &watch.targets {
+        let Some(durations) = watch.kernel.durations(target.watched.endpoint.index()) else {
+            continue;
+        };
+        if is_first {
+            let Metric { name, help, .. } = metric;
+            let _ = writeln!(page, "# HELP {name} {help}\n# TYPE {name} histogram");
+            is_first = false;
+        }
+        write_durations(page, metric.name, &target.config.name, &durations);
+    }
+}
+
+/// `target` is of a set of characters that needs no escape: `config` sees to that.
+fn write_durations(page: &mut String, name: &str, target: &str, durations: &Durations) {
+    let mut total = 0;
+    for (index, count) in durations.buckets.iter().enumerate() {
+        total += count;
+        let bound = if index + 1 == durations.buckets.len() {
+            "+Inf".to_owned()
+        } else {
+            // 2^(20+i) ns: the first bucket ends at 1.05 ms.
+            ((1_u64 << (20 + index)) as f64 / 1e9).to_string()
+        };
+        let _ = writeln!(page, "{name}_bucket{{target=\"{target}\",le=\"{bound}\"}} {total}");
+    }
+    let sum = durations.sum_ns as f64 / 1e9;
+    let _ = writeln!(page, "{name}_sum{{target=\"{target}\"}} {sum}");
+    let _ = writeln!(page, "{name}_count{{target=\"{target}\"}} {total}");
+}
+
+fn flag(is: bool) -> f64 {
+    f64::from(u8::from(is))
+}
+
+/// A TCP state by the name that `ss` has for it.
+#[must_use]
+pub fn state_name(state: u8) -> &'static str {
+    match state {
+        1 => "ESTAB",
+        2 => "SYN-SENT",
+        3 => "SYN-RECV",
+        4 => "FIN-WAIT-1",
+        5 => "FIN-WAIT-2",
+        6 => "TIME-WAIT",
+        8 => "CLOSE-WAIT",
+        9 => "LAST-ACK",
+        10 => "LISTEN",
+        11 => "CLOSING",
+        _ => "UNCONN",
+    }
+}

@@ -1,0 +1,416 @@
+//! Witness 1: the BPF programs. Loads and attaches them, and reads and writes their maps.
+//!
+//! The only home of aya: no type of it leaves this module. It knows nothing of `sock_diag` nor of
+//! the claim, and draws no conclusion from the counts.
+
+mod kernel_log;
+mod offsets;
+mod programs;
+
+use std::{
+    fs::File,
+    io,
+    path::{Path, PathBuf},
+};
+
+use aya::{
+    Btf, Ebpf, EbpfLoader,
+    maps::{Array, HashMap, MapData, MapError, PerCpuArray},
+    programs::{BtfTracePoint, CgroupAttachMode, CgroupSkb, CgroupSkbAttachType, ProgramError},
+};
+use observer_ebpf::{Durations, Losses, MAX_TARGETS, Ports, Socket, Tally, TargetKey};
+
+pub use kernel_log::KernelLog;
+pub use offsets::OffsetsError;
+pub use programs::ProgramReport;
+
+#[cfg(has_ebpf_object)]
+static OBJECT: Option<&[u8]> = Some(aya::include_bytes_aligned!(concat!(
+    env!("OUT_DIR"),
+    "/observer-ebpf"
+)));
+#[cfg(not(has_ebpf_object))]
+static OBJECT: Option<&[u8]> = None;
+
+/// Name of the program at `tp_btf/inet_sock_set_state`.
+pub const LIFECYCLE: &str = "inet_sock_set_state";
+/// Name of the program at `cgroup_skb/egress`.
+pub const EGRESS: &str = "egress";
+
+/// Why there is no witness in the kernel.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LoadError {
+    /// The observer was built without the BPF object.
+    #[error("this observer was built without its BPF programs")]
+    NotBuilt,
+    /// A capability is missing from the effective set.
+    #[error("{capability} is missing")]
+    Capability {
+        /// Its name, as in capabilities(7).
+        capability: &'static str,
+    },
+    /// The kernel describes no types.
+    #[error("the kernel has no BTF (/sys/kernel/btf/vmlinux, CONFIG_DEBUG_INFO_BTF)")]
+    NoBtf(#[source] io::Error),
+    /// The kernel's types lack something that the programs read.
+    #[error("the kernel's BTF lacks what the programs read")]
+    Offsets(#[from] OffsetsError),
+    /// The kernel refused the maps or a program.
+    #[error("the kernel refused {what}")]
+    Refused {
+        /// Which map or program.
+        what: &'static str,
+        /// What aya made of it.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The cgroup to attach at cannot be opened.
+    #[error("cannot open the cgroup {}", path.display())]
+    Cgroup {
+        /// Its folder.
+        path: PathBuf,
+        /// What the kernel said.
+        #[source]
+        source: io::Error,
+    },
+    /// No cgroup2 file system is mounted.
+    #[error("no cgroup2 is mounted")]
+    NoCgroup2,
+}
+
+impl LoadError {
+    /// What to do about it, in a sentence.
+    #[must_use]
+    pub const fn hint(&self) -> &'static str {
+        match self {
+            Self::NotBuilt => "run `cargo xtask build-ebpf` and build the observer again",
+            Self::Capability { .. } => {
+                "grant CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN (see README, Privileges)"
+            }
+            Self::NoBtf(_) | Self::Offsets(_) => {
+                "a kernel with CONFIG_DEBUG_INFO_BTF is needed; Debian's have it"
+            }
+            Self::Refused { .. } => {
+                "if the capabilities are there, look at kernel lockdown and at LSM policies"
+            }
+            Self::Cgroup { .. } | Self::NoCgroup2 => {
+                "mount cgroup2, or name its folder with --kernel.cgroup"
+            }
+        }
+    }
+}
+
+/// A map could not be read or written.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot access the BPF map {map}")]
+pub struct MapAccessError {
+    map: &'static str,
+    #[source]
+    source: MapError,
+}
+
+/// What to load.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Capacity of the map of sockets, over all targets.
+    pub max_sockets: u32,
+    /// Where to attach the egress program; none finds the root of cgroup2.
+    pub cgroup: Option<PathBuf>,
+}
+
+/// The programs, attached; dropping it detaches and unloads them.
+pub struct Probe {
+    // The order of fields is the order in which they are dropped: the programs go first.
+    ebpf: Ebpf,
+    ports: Array<MapData, Ports>,
+    targets: HashMap<MapData, TargetKey, u32>,
+    sockets: HashMap<MapData, u64, Socket>,
+    tallies: PerCpuArray<MapData, Tally>,
+    durations: PerCpuArray<MapData, Durations>,
+    losses: PerCpuArray<MapData, Losses>,
+    max_sockets: u32,
+    egress_refused: Option<LoadError>,
+}
+
+impl Probe {
+    /// Loads and attaches the programs for these targets; the index in the slice is the index of
+    /// their tally.
+    ///
+    /// The egress program is attached first: a socket that is seen to be born is then seen to send.
+    /// Without `CAP_NET_ADMIN` or cgroup2 the probe works without it, and
+    /// [`Self::egress_refused`] says why.
+    ///
+    /// # Errors
+    /// When the life of sockets cannot be watched at all.
+    ///
+    /// # Minimum kernel version
+    /// 5.12, for `bpf_get_socket_cookie` in tracing programs.
+    pub fn attach(options: &Options, keys: &[TargetKey]) -> Result<Self, LoadError> {
+        let object = OBJECT.ok_or(LoadError::NotBuilt)?;
+        for capability in ["CAP_BPF", "CAP_PERFMON"] {
+            if !has_capability(capability) {
+                return Err(LoadError::Capability { capability });
+            }
+        }
+        let offsets = offsets::read()?;
+        let btf = Btf::from_sys_fs().map_err(refused("the kernel's BTF"))?;
+        let mut ebpf = EbpfLoader::new()
+            .btf(Some(&btf))
+            .override_global("OFFSETS", &offsets, true)
+            .map_max_entries("SOCKETS", options.max_sockets)
+            .load(object)
+            .map_err(refused("the maps"))?;
+
+        let mut probe = Self {
+            ports: take(&mut ebpf, "PORTS")?,
+            targets: take(&mut ebpf, "TARGETS")?,
+            sockets: take(&mut ebpf, "SOCKETS")?,
+            tallies: take(&mut ebpf, "TALLIES")?,
+            durations: take(&mut ebpf, "DURATIONS")?,
+            losses: take(&mut ebpf, "LOSSES")?,
+            max_sockets: options.max_sockets,
+            egress_refused: None,
+            ebpf,
+        };
+        probe
+            .set_targets(keys)
+            .map_err(|error| refused("the targets")(error))?;
+        probe.egress_refused = probe.attach_egress(options.cgroup.as_deref()).err();
+        probe.attach_lifecycle(&btf)?;
+        Ok(probe)
+    }
+
+    fn attach_egress(&mut self, cgroup: Option<&Path>) -> Result<(), LoadError> {
+        if !has_capability("CAP_NET_ADMIN") {
+            return Err(LoadError::Capability {
+                capability: "CAP_NET_ADMIN",
+            });
+        }
+        let path = match cgroup {
+            Some(path) => path.to_owned(),
+            None => cgroup2_root().ok_or(LoadError::NoCgroup2)?,
+        };
+        let folder = File::open(&path).map_err(|source| LoadError::Cgroup { path, source })?;
+        let program: &mut CgroupSkb = program(&mut self.ebpf, EGRESS)?;
+        program
+            .load()
+            .map_err(refused("the program cgroup_skb/egress"))?;
+        // With a BPF link, `Single` is what aya calls no flags; the kernel lets links be many.
+        program
+            .attach(
+                &folder,
+                CgroupSkbAttachType::Egress,
+                CgroupAttachMode::Single,
+            )
+            .map_err(refused("attaching cgroup_skb/egress"))?;
+        Ok(())
+    }
+
+    fn attach_lifecycle(&mut self, btf: &Btf) -> Result<(), LoadError> {
+        let program: &mut BtfTracePoint = program(&mut self.ebpf, LIFECYCLE)?;
+        program
+            .load(LIFECYCLE, btf)
+            .map_err(refused("the program tp_btf/inet_sock_set_state"))?;
+        program
+            .attach()
+            .map_err(refused("attaching tp_btf/inet_sock_set_state"))?;
+        Ok(())
+    }
+
+    fn set_targets(&mut self, keys: &[TargetKey]) -> Result<(), MapAccessError> {
+        let mut ports = Box::new(Ports([0; 65_536]));
+        for (index, key) in (0..MAX_TARGETS).zip(keys) {
+            self.targets
+                .insert(key, index, 0)
+                .map_err(access("TARGETS"))?;
+            ports.0[usize::from(key.port)] |= if key.address == [0; 16] {
+                observer_ebpf::PORT_WILDCARD
+            } else {
+                observer_ebpf::PORT_EXACT
+            };
+        }
+        self.ports.set(0, *ports, 0).map_err(access("PORTS"))
+    }
+
+    /// Why WebSockets cannot be told from other connections, if they cannot.
+    #[must_use]
+    pub const fn egress_refused(&self) -> Option<&LoadError> {
+        self.egress_refused.as_ref()
+    }
+
+    /// The counts of a target, summed over CPUs. Each count is at least the true one when the call
+    /// began and at most the true one when it returned.
+    ///
+    /// # Errors
+    /// When the kernel refuses the read.
+    pub fn tally(&self, target: u32) -> Result<Tally, MapAccessError> {
+        let per_cpu = self.tallies.get(&target, 0).map_err(access("TALLIES"))?;
+        Ok(per_cpu
+            .iter()
+            .fold(Tally::default(), |sum, cpu| sum.plus(cpu)))
+    }
+
+    /// How long the closed sockets of a target lived, summed over CPUs.
+    ///
+    /// # Errors
+    /// When the kernel refuses the read.
+    pub fn durations(&self, target: u32) -> Result<Durations, MapAccessError> {
+        let per_cpu = self
+            .durations
+            .get(&target, 0)
+            .map_err(access("DURATIONS"))?;
+        let mut sum = Durations::default();
+        for cpu in per_cpu.iter() {
+            for (total, count) in sum.buckets.iter_mut().zip(cpu.buckets) {
+                *total += count;
+            }
+            sum.sum_ns += cpu.sum_ns;
+        }
+        Ok(sum)
+    }
+
+    /// What was seen on targets' ports and what of it was not taken in, over all targets.
+    ///
+    /// # Errors
+    /// When the kernel refuses the read.
+    pub fn losses(&self) -> Result<Losses, MapAccessError> {
+        let per_cpu = self.losses.get(&0, 0).map_err(access("LOSSES"))?;
+        Ok(per_cpu
+            .iter()
+            .fold(Losses::default(), |sum, cpu| sum.plus(cpu)))
+    }
+
+    /// The socket with this cookie, if it is tracked.
+    ///
+    /// # Errors
+    /// When the kernel refuses the read.
+    pub fn socket(&self, cookie: u64) -> Result<Option<Socket>, MapAccessError> {
+        match self.sockets.get(&cookie, 0) {
+            Ok(socket) => Ok(Some(socket)),
+            Err(MapError::KeyNotFound) => Ok(None),
+            Err(error) => Err(access("SOCKETS")(error)),
+        }
+    }
+
+    /// Every tracked socket with its cookie. Entries that come or go meanwhile may be missed or
+    /// met twice.
+    ///
+    /// # Errors
+    /// When the kernel refuses the read.
+    pub fn sockets(&self) -> Result<Vec<(u64, Socket)>, MapAccessError> {
+        // The kernel restarts an iteration whose current key is removed: this bounds it.
+        let most = 4 * self.max_sockets as usize;
+        self.sockets
+            .iter()
+            .take(most)
+            .collect::<Result<_, _>>()
+            .map_err(access("SOCKETS"))
+    }
+
+    /// Starts to track a socket, unless it is tracked already (`Ok(false)`).
+    ///
+    /// # Errors
+    /// When the map is full or the kernel refuses the write.
+    pub fn insert(&mut self, cookie: u64, socket: Socket) -> Result<bool, MapAccessError> {
+        /// `BPF_NOEXIST` of `include/uapi/linux/bpf.h`.
+        const NOEXIST: u64 = 1;
+        match self.sockets.insert(cookie, socket, NOEXIST) {
+            Ok(()) => Ok(true),
+            Err(MapError::SyscallError(error))
+                if error.io_error.kind() == io::ErrorKind::AlreadyExists =>
+            {
+                Ok(false)
+            }
+            Err(error) => Err(access("SOCKETS")(error)),
+        }
+    }
+
+    /// Stops tracking a socket; `Ok(false)` if it was not tracked.
+    ///
+    /// # Errors
+    /// When the kernel refuses the write.
+    pub fn remove(&mut self, cookie: u64) -> Result<bool, MapAccessError> {
+        match self.sockets.remove(&cookie) {
+            Ok(()) => Ok(true),
+            Err(MapError::SyscallError(error))
+                if error.io_error.kind() == io::ErrorKind::NotFound =>
+            {
+                Ok(false)
+            }
+            Err(error) => Err(access("SOCKETS")(error)),
+        }
+    }
+
+    /// Most sockets that can be tracked.
+    #[must_use]
+    pub const fn max_sockets(&self) -> u32 {
+        self.max_sockets
+    }
+
+    /// What the kernel says of each program.
+    #[must_use]
+    pub fn programs(&self) -> Vec<ProgramReport> {
+        programs::report(&self.ebpf)
+    }
+
+    /// The programs' own log; it can be taken once.
+    #[must_use]
+    pub fn take_log(&mut self) -> Option<KernelLog> {
+        KernelLog::take(&mut self.ebpf)
+    }
+}
+
+/// Whether a capability, or the `CAP_SYS_ADMIN` that includes it, is in the effective set.
+#[must_use]
+pub fn has_capability(name: &str) -> bool {
+    let has =
+        |capability| caps::has_cap(None, caps::CapSet::Effective, capability).unwrap_or(false);
+    has(caps::Capability::CAP_SYS_ADMIN) || name.parse().is_ok_and(has)
+}
+
+/// Where cgroup2 is mounted: `/sys/fs/cgroup`, or a folder below it on hybrid hosts.
+#[must_use]
+pub fn cgroup2_root() -> Option<PathBuf> {
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").ok()?;
+    mounts.lines().find_map(|line| {
+        // proc_pid_mountinfo(5): fields 4 and 5 are root and mount point; the type follows " - ".
+        let (mount, source) = line.split_once(" - ")?;
+        let mut fields = mount.split(' ').skip(3);
+        let (root, point) = (fields.next()?, fields.next()?);
+        (root == "/" && source.starts_with("cgroup2 ")).then(|| PathBuf::from(point))
+    })
+}
+
+fn program<'a, P>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut P, LoadError>
+where
+    &'a mut P: TryFrom<&'a mut aya::programs::Program, Error = ProgramError>,
+{
+    ebpf.program_mut(name)
+        .expect("the object has both programs: it was built from the sources of this build")
+        .try_into()
+        .map_err(refused("the type of a program"))
+}
+
+fn take<M>(ebpf: &mut Ebpf, name: &'static str) -> Result<M, LoadError>
+where
+    M: TryFrom<aya::maps::Map, Error = MapError>,
+{
+    ebpf.take_map(name)
+        .expect("the object has every map: it was built from the sources of this build")
+        .try_into()
+        .map_err(refused("the type of a map"))
+}
+
+fn refused<E: std::error::Error + Send + Sync + 'static>(
+    what: &'static str,
+) -> impl Fn(E) -> LoadError {
+    move |error| LoadError::Refused {
+        what,
+        source: Box::new(error),
+    }
+}
+
+fn access(map: &'static str) -> impl Fn(MapError) -> MapAccessError {
+    move |source| MapAccessError { map, source }
+}

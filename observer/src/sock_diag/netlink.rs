@@ -1,0 +1,71 @@
+//! The netlink socket: one per network namespace. Blocking; the kernel answers at once.
+
+use std::io;
+
+use netlink_sys::{Socket, SocketAddr as NetlinkAddr, protocols::NETLINK_SOCK_DIAG};
+
+use super::wire::{self, Entry, States, WireError};
+use crate::netns::NetworkNamespace;
+
+/// A dump failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DumpError {
+    /// The socket failed.
+    #[error("the netlink socket failed")]
+    Io(#[from] io::Error),
+    /// The answer was no dump.
+    #[error("the answer is no sock_diag dump")]
+    Wire(#[from] WireError),
+}
+
+/// The kernel fills at most 32 KiB per datagram of a dump: NLMSG_GOODSIZE's upper bound.
+const DATAGRAM: usize = 64 * 1024;
+
+/// Lists sockets of one network namespace.
+pub struct SockDiag {
+    socket: Socket,
+    datagram: Vec<u8>,
+}
+
+impl SockDiag {
+    /// Opens a netlink socket in a network namespace.
+    ///
+    /// # Errors
+    /// When the namespace cannot be entered or the kernel has no `sock_diag`.
+    pub fn open(netns: &NetworkNamespace) -> io::Result<Self> {
+        let socket = netns.run(|| {
+            let mut socket = Socket::new(NETLINK_SOCK_DIAG)?;
+            socket.bind_auto()?;
+            socket.connect(&NetlinkAddr::new(0, 0))?;
+            Ok(socket)
+        })?;
+        Ok(Self {
+            socket,
+            datagram: vec![0; DATAGRAM],
+        })
+    }
+
+    /// Lists the sockets with this local port in these states, each once, of both families.
+    ///
+    /// It is no snapshot: a socket that comes or goes during the call may be in it or not.
+    ///
+    /// # Errors
+    /// When the kernel does not answer with a complete dump.
+    pub fn dump(&mut self, port: u16, states: States) -> Result<Vec<Entry>, DumpError> {
+        let mut entries = Vec::new();
+        for request in wire::requests(port, states) {
+            self.socket.send(&request, 0)?;
+            loop {
+                let length = self.socket.recv(&mut &mut self.datagram[..], 0)?;
+                if wire::parse(&self.datagram[..length], &mut entries)? {
+                    break;
+                }
+            }
+        }
+        // The kernel resumes a dump by bucket and position, and may meet a socket twice.
+        entries.sort_unstable_by_key(|entry| entry.cookie);
+        entries.dedup_by_key(|entry| entry.cookie);
+        Ok(entries)
+    }
+}

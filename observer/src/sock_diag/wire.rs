@@ -1,0 +1,137 @@
+//! `sock_diag` messages: what is asked and what is answered. Pure.
+//!
+//! Source: sock_diag(7), `include/uapi/linux/inet_diag.h`.
+
+use std::net::{IpAddr, SocketAddr};
+
+use netlink_packet_core::{
+    NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload,
+};
+use netlink_packet_sock_diag::{
+    AF_INET, AF_INET6, IPPROTO_TCP, SockDiagMessage,
+    inet::{ExtensionFlags, InetRequest, InetResponse, SocketId, StateFlags, Timer},
+};
+
+/// An answer that cannot be understood, or that is a refusal.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum WireError {
+    /// The kernel sent something that is no netlink message.
+    #[error("not a sock_diag message")]
+    Decode(#[from] netlink_packet_core::DecodeError),
+    /// The kernel refused the request.
+    #[error("the kernel refused the dump")]
+    Refused(#[source] std::io::Error),
+    /// The kernel sent a message whose length leads nowhere.
+    #[error("a message of no length")]
+    Empty,
+}
+
+/// A set of TCP states: bit `1 << state`, as in `inet_diag_req_v2.idiag_states`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct States(u32);
+
+impl States {
+    /// `TCP_LISTEN` of `include/net/tcp_states.h`.
+    pub const LISTEN: Self = Self(1 << 10);
+    /// Open sockets: ESTABLISHED (1) and what follows it: FIN_WAIT1 (4), FIN_WAIT2 (5),
+    /// CLOSE_WAIT (8), LAST_ACK (9), CLOSING (11). No TIME_WAIT: its socket is gone.
+    pub const OPEN: Self = Self(1 << 1 | 1 << 4 | 1 << 5 | 1 << 8 | 1 << 9 | 1 << 11);
+}
+
+/// One socket of a dump.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// The socket cookie: the same that the BPF programs have for it.
+    pub cookie: u64,
+    /// TCP state, `include/net/tcp_states.h`.
+    pub state: u8,
+    /// Local address; IPv4-mapped ones as IPv4.
+    pub local: SocketAddr,
+    /// The peer's address; IPv4-mapped ones as IPv4.
+    pub peer: SocketAddr,
+    /// Inode of the socket's file; 0 while nobody has accepted it, or after its last close.
+    pub inode: u32,
+    /// Bytes not read by the process; for a listening socket the accept queue's length.
+    #[doc(alias = "idiag_rqueue")]
+    pub recv_queue: u32,
+    /// Bytes not acknowledged by the peer; for a listening socket the accept queue's limit.
+    #[doc(alias = "idiag_wqueue")]
+    pub send_queue: u32,
+}
+
+/// The requests that list the sockets with a local port: one a family.
+pub(super) fn requests(port: u16, states: States) -> [Vec<u8>; 2] {
+    [(AF_INET, SocketId::new_v4()), (AF_INET6, SocketId::new_v6())].map(|(family, mut id)| {
+        id.source_port = port;
+        let mut header = NetlinkHeader::default();
+        header.flags = NLM_F_REQUEST | NLM_F_DUMP;
+        let mut message = NetlinkMessage::new(
+            header,
+            NetlinkPayload::from(SockDiagMessage::InetRequest(InetRequest {
+                family,
+                protocol: IPPROTO_TCP,
+                extensions: ExtensionFlags::empty(),
+                states: StateFlags::from_bits_retain(states.0),
+                socket_id: id,
+            })),
+        );
+        message.finalize();
+        let mut bytes = vec![0; message.buffer_len()];
+        message.serialize(&mut bytes);
+        bytes
+    })
+}
+
+/// Reads one datagram of an answer into `entries`; returns whether the dump is complete.
+///
+/// # Errors
+/// When the kernel refused the dump, or sent what no kernel sends.
+pub(super) fn parse(mut datagram: &[u8], entries: &mut Vec<Entry>) -> Result<bool, WireError> {
+    while !datagram.is_empty() {
+        let message = NetlinkMessage::<SockDiagMessage>::deserialize(datagram)?;
+        let length = (message.header.length as usize).next_multiple_of(4);
+        if length == 0 {
+            return Err(WireError::Empty);
+        }
+        match message.payload {
+            NetlinkPayload::InnerMessage(SockDiagMessage::InetResponse(response)) => {
+                entries.extend(entry(&response));
+            }
+            NetlinkPayload::Done(_) => return Ok(true),
+            NetlinkPayload::Error(error) if error.code.is_some() => {
+                return Err(WireError::Refused(error.to_io()));
+            }
+            _ => {}
+        }
+        datagram = datagram.get(length..).unwrap_or_default();
+    }
+    Ok(false)
+}
+
+/// None for the mini socket that TIME_WAIT leaves behind, also in its FIN_WAIT2 half: it bears the
+/// dead socket's cookie.
+fn entry(response: &InetResponse) -> Option<Entry> {
+    let header = &response.header;
+    if header.timer == Some(Timer::TimeWait) {
+        return None;
+    }
+    let id = &header.socket_id;
+    let [a, b, c, d, e, f, g, h] = id.cookie;
+    // Two native u32, the low half first: sock_diag_save_cookie() of net/core/sock_diag.c.
+    let low = u32::from_ne_bytes([a, b, c, d]);
+    let high = u32::from_ne_bytes([e, f, g, h]);
+    Some(Entry {
+        cookie: u64::from(high) << 32 | u64::from(low),
+        state: header.state,
+        local: SocketAddr::new(unmapped(id.source_address), id.source_port),
+        peer: SocketAddr::new(unmapped(id.destination_address), id.destination_port),
+        inode: header.inode,
+        recv_queue: header.recv_queue,
+        send_queue: header.send_queue,
+    })
+}
+
+fn unmapped(address: IpAddr) -> IpAddr {
+    address.to_canonical()
+}

@@ -1,0 +1,182 @@
+//! Whether an endpoint's counts can be trusted: the observer checks itself before it blames anyone.
+
+use std::{
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+
+use tokio::sync::Notify;
+
+use super::{
+    endpoint::{Endpoint, Survey, WitnessError},
+    kernel::Kernel,
+    lock,
+};
+use crate::check::Blind;
+
+/// Between two surveys while the witnesses agree.
+const BEAT: Duration = Duration::from_secs(30);
+/// Between two surveys while they do not.
+const UNTRUSTED_BEAT: Duration = Duration::from_millis(500);
+
+/// An endpoint with the state of its witnesses.
+pub struct Watched {
+    /// Where the sockets are.
+    pub endpoint: Endpoint,
+    kernel: Arc<Kernel>,
+    state: Mutex<Health>,
+    wanted: Notify,
+}
+
+/// What is known of an endpoint's witnesses.
+#[derive(Clone, Debug)]
+pub struct Health {
+    /// Why the counts cannot be trusted now, if they cannot.
+    pub distrust: Option<Blind>,
+    /// The last survey.
+    pub survey: Option<Survey>,
+    /// When the last survey began in which the witnesses agreed.
+    pub agreed: Option<Instant>,
+    /// Repairs of the map of sockets since the observer was started.
+    pub repairs: u64,
+    /// Grows whenever counts from before no longer add up with counts from then on.
+    pub epoch: u64,
+    /// Losses up to which the witnesses were found to agree again.
+    excused_losses: u64,
+}
+
+impl Watched {
+    /// An endpoint that is not seeded yet.
+    #[must_use]
+    pub fn new(endpoint: Endpoint, kernel: Arc<Kernel>) -> Self {
+        Self {
+            endpoint,
+            kernel,
+            state: Mutex::new(Health {
+                distrust: Some(Blind::NotSeeded),
+                survey: None,
+                agreed: None,
+                repairs: 0,
+                epoch: 0,
+                excused_losses: 0,
+            }),
+            wanted: Notify::new(),
+        }
+    }
+
+    /// The state now, after a look at what was lost.
+    #[must_use]
+    pub fn health(&self) -> Health {
+        let losses = self.losses();
+        let mut health = lock(&self.state);
+        if losses > health.excused_losses
+            && health.distrust.is_none_or(|blind| blind == Blind::WitnessesDisagree)
+        {
+            health.distrust = Some(Blind::Lost);
+            health.epoch += 1;
+            self.wanted.notify_one();
+        }
+        health.clone()
+    }
+
+    /// Grows whenever counts from before no longer add up with counts from then on.
+    #[must_use]
+    pub fn epoch(&self) -> u64 {
+        lock(&self.state).epoch
+    }
+
+    /// Asks for a survey now.
+    pub fn survey_soon(&self) {
+        self.wanted.notify_one();
+    }
+
+    /// Events and sockets of this endpoint that were lost since the observer was started.
+    fn losses(&self) -> u64 {
+        let map_full = self.endpoint.tally().map_or(0, |tally| tally.map_full);
+        map_full + self.kernel.lost_events()
+    }
+
+    /// Seeds, then surveys at a beat and whenever asked, for as long as it is polled.
+    pub async fn run(self: Arc<Self>) {
+        loop {
+            let this = Arc::clone(&self);
+            // Dumps and map walks block: they do not belong on the runtime's own threads.
+            let surveyed = tokio::task::spawn_blocking(move || this.survey()).await;
+            if let Err(error) = surveyed {
+                tracing::error!(%error, "a survey of the witnesses did not come to its end");
+            }
+            let beat = match lock(&self.state).distrust {
+                None => BEAT,
+                Some(_) => UNTRUSTED_BEAT,
+            };
+            tokio::select! {
+                () = tokio::time::sleep(beat) => {}
+                () = self.wanted.notified() => {}
+            }
+        }
+    }
+
+    fn survey(&self) {
+        let began = Instant::now();
+        let losses = self.losses();
+        let is_first = lock(&self.state).survey.is_none();
+        let surveyed = if is_first {
+            self.endpoint.seed()
+        } else {
+            self.endpoint.reconcile()
+        };
+        let mut health = lock(&self.state);
+        let before = health.distrust;
+        match surveyed {
+            Ok(survey) => {
+                if is_first || survey.repairs > 0 || before.is_some() {
+                    health.epoch += 1;
+                }
+                health.repairs += survey.repairs;
+                health.distrust = if survey.disagreement != 0 {
+                    Some(before.unwrap_or(Blind::WitnessesDisagree))
+                } else {
+                    health.agreed = Some(began);
+                    health.excused_losses = losses;
+                    None
+                };
+                report(self.endpoint.target_key().port, before, &health, &survey);
+                health.survey = Some(survey);
+            }
+            Err(error) => {
+                health.distrust = Some(before.unwrap_or(Blind::WitnessesDisagree));
+                if before.is_none() {
+                    log_failure(&error);
+                }
+            }
+        }
+    }
+}
+
+fn report(port: u16, before: Option<Blind>, health: &Health, survey: &Survey) {
+    if survey.repairs > 0 {
+        tracing::warn!(
+            port,
+            repairs = survey.repairs,
+            "the map of sockets was repaired"
+        );
+    }
+    match (before, health.distrust) {
+        (Some(was), None) => {
+            tracing::info!(port, was = was.name(), "the witnesses agree");
+        }
+        (None, Some(_)) => {
+            tracing::warn!(
+                port,
+                disagreement = survey.disagreement,
+                "the witnesses disagree: no verdict until they agree"
+            );
+        }
+        _ => {}
+    }
+}
+
+fn log_failure(error: &WitnessError) {
+    let cause = std::error::Error::source(error).map(ToString::to_string);
+    tracing::warn!(%error, cause, "the witnesses cannot be compared");
+}

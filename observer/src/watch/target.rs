@@ -1,0 +1,363 @@
+//! One target: its samples, its claim, its judge, and what was last found.
+
+use std::{
+    sync::{Arc, Mutex},
+    time::{Duration, Instant, SystemTime},
+};
+
+use observer_ebpf::Tally;
+use tokio::sync::{Notify, mpsc};
+
+use super::{
+    endpoint::{Listeners, WitnessError},
+    health::Watched,
+    kernel::Kernel,
+    lock,
+};
+use crate::{
+    check::{Blind, Check, Counts, Finding, Interval, Judge, Sample, Samples, Verdict},
+    claim::{Claimant, Outcome, Reading},
+    config::{self, Counts as Counted},
+};
+
+/// Most readings that wait for their window to end; at most one a check, so `settle` bounds it.
+const READINGS: usize = 8_192;
+
+/// A target with everything that is known of it.
+pub struct Target {
+    /// What the configuration says.
+    pub config: config::Target,
+    /// Where its sockets are.
+    pub watched: Arc<Watched>,
+    kernel: Arc<Kernel>,
+    state: Mutex<State>,
+    sampled: Notify,
+    recheck: Notify,
+}
+
+struct State {
+    samples: Samples,
+    epoch: u64,
+    judge: Judge,
+    violated: Option<Instant>,
+    last: Observation,
+}
+
+/// What was last observed of a target, for the API and the metrics.
+#[derive(Clone, Debug)]
+pub struct Observation {
+    /// The counts, if they could be read.
+    pub tally: Option<Tally>,
+    /// The listening sockets.
+    pub listeners: Option<Listeners>,
+    /// The claim, if the last reading had one. Unit: connections.
+    pub claim: Option<f64>,
+    /// Whether the last scrape gave an exposition; none before the first.
+    pub is_up: Option<bool>,
+    /// How long the last scrape took.
+    pub scrape: Option<Duration>,
+    /// Why there is no claim.
+    pub failure: Option<String>,
+    /// What an honest service could have said at the last check.
+    pub interval: Option<Interval>,
+    /// What was found.
+    pub finding: Finding,
+    /// When the claim of the last check was read.
+    pub checked_at: Option<SystemTime>,
+    /// Checks so far, by verdict, in the order of [`Verdict::ALL`].
+    pub checks: [u64; Verdict::ALL.len()],
+}
+
+impl Target {
+    /// A target of which nothing is known yet.
+    #[must_use]
+    pub fn new(config: config::Target, watched: Arc<Watched>, kernel: Arc<Kernel>) -> Self {
+        // The window of a check, the time until it is decided, and some slack.
+        let keep = config.settle * 2 + config.scrape_timeout + Duration::from_secs(5);
+        Self {
+            state: Mutex::new(State {
+                samples: Samples::new(keep),
+                epoch: 0,
+                judge: Judge::new(config.confirm),
+                violated: None,
+                last: Observation {
+                    tally: None,
+                    listeners: None,
+                    claim: None,
+                    is_up: None,
+                    scrape: None,
+                    failure: None,
+                    interval: None,
+                    finding: Finding {
+                        verdict: Verdict::Blind,
+                        blind: Some(Blind::NotSeeded),
+                        drift: None,
+                        since: None,
+                    },
+                    checked_at: None,
+                    checks: [0; Verdict::ALL.len()],
+                },
+            }),
+            config,
+            watched,
+            kernel,
+            sampled: Notify::new(),
+            recheck: Notify::new(),
+        }
+    }
+
+    /// What was last observed.
+    #[must_use]
+    pub fn observation(&self) -> Observation {
+        lock(&self.state).last.clone()
+    }
+
+    /// What all targets share of the kernel.
+    #[must_use]
+    pub fn kernel(&self) -> &Kernel {
+        &self.kernel
+    }
+
+    /// Whether a program sees what the service sends, so that its connections have a class.
+    #[must_use]
+    pub fn are_classified(&self) -> bool {
+        self.kernel.blind_to_websockets().is_none()
+    }
+
+    /// Takes one sample of the counts.
+    pub fn sample(&self) {
+        let began = Instant::now();
+        let read = self.read_counts();
+        let finished = Instant::now();
+        let epoch = self.watched.epoch();
+        let mut state = lock(&self.state);
+        if state.epoch != epoch {
+            state.epoch = epoch;
+            state.samples.clear();
+        }
+        match read {
+            Ok((tally, counts)) => {
+                state.last.tally = Some(tally);
+                state.samples.push(Sample {
+                    began,
+                    finished,
+                    counts,
+                });
+            }
+            Err(_) => {
+                // The survey of the witnesses meets the same error, and logs it.
+                state.last.tally = None;
+                state.samples.clear();
+                self.watched.survey_soon();
+            }
+        }
+        drop(state);
+        self.sampled.notify_waiters();
+    }
+
+    fn read_counts(&self) -> Result<(Tally, Counts), WitnessError> {
+        let endpoint = &self.watched.endpoint;
+        if self.config.counts != Counted::Accepted {
+            let tally = endpoint.tally()?;
+            return Ok((tally, project(&tally, self.config.counts)));
+        }
+        let before = endpoint.listeners()?.queue_length;
+        let tally = endpoint.tally()?;
+        let after = endpoint.listeners()?.queue_length;
+        let counts = Counts {
+            waiting_before: before,
+            waiting_after: after,
+            ..project(&tally, Counted::Established)
+        };
+        Ok((tally, counts))
+    }
+
+    /// Reads the claim at every interval, and sooner where a drift is unsettled.
+    pub async fn scrape(
+        self: Arc<Self>,
+        mut claimant: Claimant,
+        readings: mpsc::Sender<Reading>,
+    ) {
+        let mut beat = tokio::time::interval(self.config.interval);
+        beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                _ = beat.tick() => {}
+                () = self.recheck.notified() => {}
+            }
+            if readings.send(claimant.read().await).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Where the readings go until they can be judged.
+    #[must_use]
+    pub fn readings() -> (mpsc::Sender<Reading>, mpsc::Receiver<Reading>) {
+        mpsc::channel(READINGS)
+    }
+
+    /// Judges each reading as soon as its window has ended.
+    pub async fn judge(self: Arc<Self>, mut readings: mpsc::Receiver<Reading>) {
+        while let Some(reading) = readings.recv().await {
+            let ends = reading.finished + self.config.settle;
+            tokio::time::sleep_until(ends.into()).await;
+            loop {
+                let sampled = self.sampled.notified();
+                if self.is_sampled(ends) {
+                    break;
+                }
+                sampled.await;
+            }
+            self.decide(&reading, ends);
+        }
+    }
+
+    fn is_sampled(&self, ends: Instant) -> bool {
+        let state = lock(&self.state);
+        // Samples that cannot be taken are a reason to be blind, not to wait.
+        state.last.tally.is_none() || state.samples.after(ends).is_some()
+    }
+
+    fn decide(&self, reading: &Reading, ends: Instant) {
+        let health = self.watched.health();
+        let listeners = self.watched.endpoint.listeners().ok();
+        let at = SystemTime::now() - reading.started.elapsed();
+        let begins = reading.started.checked_sub(self.config.settle);
+
+        let mut state = lock(&self.state);
+        let restarted = is_restarted(state.last.listeners.as_ref(), listeners.as_ref());
+        let counts = begins.and_then(|begins| {
+            Some((*state.samples.before(begins)?, *state.samples.after(ends)?))
+        });
+        let interval = counts.map(|(before, after)| Interval::between(&before, &after));
+        let blind = self.blindness(&health.distrust, &state.last, listeners.as_ref());
+
+        let finding = match (blind, &reading.outcome, interval) {
+            (Some(reason), ..) => state.judge.blind(reason),
+            (None, Outcome::Down(_), _) => state.judge.blind(Blind::TargetDown),
+            (None, Outcome::Missing(_), _) => state.judge.blind(Blind::ClaimMissing),
+            (None, Outcome::Claimed(_), _) if restarted => state.judge.blind(Blind::Restarted),
+            (None, Outcome::Claimed(_), None) => state.judge.blind(Blind::NotSeeded),
+            (None, Outcome::Claimed(claim), Some(interval)) => {
+                let claim = claim.value as i64;
+                state.judge.judge(&Check { claim, interval, at })
+            }
+        };
+        let finding = self.hold_back(&mut state, finding, health.agreed);
+        log_change(&self.config, &state.last, &finding);
+
+        let last = &mut state.last;
+        last.is_up = Some(reading.outcome.is_up());
+        last.scrape = Some(reading.duration());
+        (last.claim, last.failure) = match &reading.outcome {
+            Outcome::Claimed(claim) => (Some(claim.value), None),
+            Outcome::Down(failure) | Outcome::Missing(failure) => {
+                (None, Some(failure.to_string()))
+            }
+        };
+        last.interval = interval;
+        last.listeners = listeners;
+        last.finding = finding;
+        last.checked_at = Some(at);
+        for (count, verdict) in last.checks.iter_mut().zip(Verdict::ALL) {
+            *count += u64::from(verdict == finding.verdict);
+        }
+    }
+
+    /// Why nothing can be said whatever the service claims.
+    fn blindness(
+        &self,
+        distrust: &Option<Blind>,
+        last: &Observation,
+        listeners: Option<&Listeners>,
+    ) -> Option<Blind> {
+        let is_blind_to_class = self.config.counts == Counted::Websocket
+            && self.kernel.blind_to_websockets().is_some();
+        if is_blind_to_class {
+            return Some(Blind::CannotTell);
+        }
+        if distrust.is_some() {
+            return *distrust;
+        }
+        let is_empty = last.tally.is_none_or(|tally| tally.opened == tally.closed);
+        let is_deserted = listeners.is_some_and(|listeners| listeners.cookies.is_empty());
+        (is_empty && is_deserted).then_some(Blind::NotListening)
+    }
+
+    /// Blames nobody before the witnesses were found to agree after the first sign of a drift.
+    fn hold_back(
+        &self,
+        state: &mut State,
+        mut finding: Finding,
+        agreed: Option<Instant>,
+    ) -> Finding {
+        let is_violation = matches!(
+            finding.verdict,
+            Verdict::Over | Verdict::Under | Verdict::Unsettled
+        );
+        if !is_violation {
+            state.violated = None;
+            return finding;
+        }
+        let violated = *state.violated.get_or_insert_with(Instant::now);
+        let is_checked = agreed.is_some_and(|agreed| agreed >= violated);
+        if !is_checked {
+            finding.verdict = Verdict::Unsettled;
+            self.watched.survey_soon();
+        }
+        if finding.verdict == Verdict::Unsettled {
+            self.recheck.notify_one();
+        }
+        finding
+    }
+}
+
+/// Whether other sockets listen now than at the last check.
+fn is_restarted(before: Option<&Listeners>, now: Option<&Listeners>) -> bool {
+    match (before, now) {
+        (Some(before), Some(now)) => {
+            !before.cookies.is_empty() && !now.cookies.is_empty() && before.cookies != now.cookies
+        }
+        _ => false,
+    }
+}
+
+/// Of all counts those that a gauge of this kind claims.
+fn project(tally: &Tally, counted: Counted) -> Counts {
+    match counted {
+        Counted::Websocket => Counts {
+            opened: tally.upgraded,
+            ended: tally.websocket_ended,
+            closed: tally.websocket_closed,
+            doubtful_entered: tally.unknown_entered,
+            doubtful_left: tally.unknown_left,
+            lost_entered: tally.lost_entered,
+            lost_left: tally.lost_left,
+            ..Counts::default()
+        },
+        Counted::Established | Counted::Accepted => Counts {
+            opened: tally.opened,
+            ended: tally.left,
+            closed: tally.closed,
+            ..Counts::default()
+        },
+    }
+}
+
+fn log_change(config: &config::Target, last: &Observation, finding: &Finding) {
+    let (was, is) = (&last.finding, finding);
+    if (was.verdict, was.blind) == (is.verdict, is.blind) {
+        return;
+    }
+    let drift = is.drift.map_or(0, |bounds| bounds.sure());
+    let reason = is.blind.map(Blind::name);
+    tracing::info!(
+        target = config.name,
+        verdict = is.verdict.name(),
+        was = was.verdict.name(),
+        drift,
+        reason,
+        "verdict"
+    );
+}

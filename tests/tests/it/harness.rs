@@ -1,0 +1,157 @@
+//! The harness, tested: its failures included.
+
+use std::net::SocketAddr;
+use std::process::Command;
+use std::time::Duration;
+
+use tests::load::{Books, Crowd, Ending, Kind, Target};
+use tests::process::{Process, Signal};
+use tests::{scrape, wait};
+use tokio::net::TcpListener;
+
+const BOUND: Duration = Duration::from_secs(10);
+
+/// The lying server on ports of its own, its public address, and its metrics page.
+async fn liar() -> (Process, SocketAddr, String) {
+    let (public, management) = (free_address().await, free_address().await);
+    let mut liar = Process::spawn(
+        "liar_no_decrement_on_abort",
+        [
+            format!("--public-address={public}"),
+            format!("--management-address={management}"),
+        ],
+    )
+    .expect("start the liar");
+    let page = format!("http://{management}/metrics");
+    liar.wait_for_url(&page, BOUND).await.expect("it listens");
+    (liar, public, page)
+}
+
+async fn free_address() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");
+    listener.local_addr().expect("an address")
+}
+
+async fn gauge_becomes(page: &str, expected: f64) {
+    wait::until_equal("active_connections", BOUND, expected, async || {
+        scrape::fetch(page).await?.value("active_connections", &[])
+    })
+    .await
+    .expect("the gauge");
+}
+
+#[tokio::test]
+async fn the_liar_is_honest_about_clean_ends_and_lies_about_aborts() {
+    let (_liar, public, page) = liar().await;
+    let mut crowd = Crowd::new(Target::new(public, "/v1/gateway"));
+    crowd.open(Kind::WebSocket, 20, 5).await.expect("open");
+    gauge_becomes(&page, 20.0).await;
+
+    crowd.end(5, Ending::Clean).await;
+    gauge_becomes(&page, 15.0).await;
+
+    crowd.end(4, Ending::Reset).await;
+    crowd.end(3, Ending::Fin).await;
+    crowd.end(1, Ending::Clean).await;
+    gauge_becomes(&page, 14.0).await;
+
+    let expected = Books {
+        opened: 20,
+        clean: 6,
+        fin: 3,
+        reset: 4,
+        ..Books::default()
+    };
+    assert_eq!(crowd.books(), expected);
+    assert_eq!(crowd.books().open(), 7);
+}
+
+#[tokio::test]
+async fn books_know_who_ended() {
+    let (liar, public, _page) = liar().await;
+    let mut crowd = Crowd::new(Target::new(public, "/"));
+    crowd.open(Kind::Http, 3, 3).await.expect("open");
+    crowd.open(Kind::Tcp, 2, 1).await.expect("open");
+    assert_eq!(crowd.books().open(), 5);
+    drop(liar);
+    wait::until_equal("ended by the peer", BOUND, 5, async || {
+        Ok(crowd.books().by_peer)
+    })
+    .await
+    .expect("all five");
+    // Those have ended: to end them again changes nothing.
+    crowd.end_all(Ending::Reset).await;
+    assert_eq!(crowd.books().reset, 0);
+
+    crowd
+        .open(Kind::Tcp, 2, 2)
+        .await
+        .expect_err("nobody listens");
+    assert_eq!((crowd.books().failed, crowd.books().opened), (2, 5));
+}
+
+#[tokio::test]
+async fn churn_is_booked_to_the_last_one() {
+    let (_liar, public, _page) = liar().await;
+    let crowd = Crowd::new(Target::new(public, "/"));
+    for (kind, ending) in [(Kind::Http, Ending::Fin), (Kind::Tcp, Ending::Reset)] {
+        crowd.churn(kind, ending, 500, 16).await.expect("churn");
+    }
+    let expected = Books {
+        opened: 1000,
+        fin: 500,
+        reset: 500,
+        ..Books::default()
+    };
+    assert_eq!(crowd.books(), expected);
+}
+
+#[tokio::test]
+async fn a_process_says_how_it_ended_and_what_it_said() {
+    let mut shell =
+        Process::start(Command::new("sh").args(["-c", "echo data; echo talk >&2; exit 3"]))
+            .expect("start");
+    let status = shell.wait_for_exit(BOUND).await.expect("ends");
+    assert_eq!(status.code(), Some(3));
+    assert_eq!(
+        (shell.stdout(), shell.log()),
+        ("data".into(), "talk".into())
+    );
+
+    let error = shell.wait_for_log("never", BOUND).await;
+    let text = format!("{:#}", error.expect_err("it has ended"));
+    assert!(
+        text.contains("ended first") && text.contains("talk"),
+        "{text}"
+    );
+}
+
+#[tokio::test]
+async fn a_process_is_ended_by_signal_and_by_drop() {
+    let mut sleeper = Process::start(Command::new("sleep").arg("60")).expect("start");
+    sleeper.signal(Signal::KILL).expect("kill");
+    let status = sleeper.wait_for_exit(BOUND).await.expect("ends");
+    assert!(!status.success());
+    sleeper
+        .signal(Signal::TERM)
+        .expect("a signal to nobody is none");
+
+    let sleeper = Process::start(Command::new("sleep").arg("60")).expect("start");
+    let folder = format!("/proc/{}", sleeper.id());
+    assert!(std::path::Path::new(&folder).exists());
+    drop(sleeper);
+    assert!(!std::path::Path::new(&folder).exists());
+}
+
+#[tokio::test]
+async fn a_wait_that_is_in_vain_says_what_it_saw() {
+    let error = wait::until_equal("the answer", Duration::from_millis(50), 42, async || Ok(41));
+    let text = error.await.expect_err("41 is not 42").to_string();
+    assert!(text.contains("the answer") && text.contains("41"), "{text}");
+}
+
+#[tokio::test]
+async fn a_binary_that_is_not_built_is_named() {
+    let error = Process::spawn("no-such-binary", [""; 0]).expect_err("there is none");
+    assert!(error.to_string().contains("no-such-binary is not built"));
+}

@@ -1,0 +1,144 @@
+//! `cargo xtask setup`: lists what is missing, then installs it.
+//!
+//! The table is in `needs`, Debian's ways in `debian`. On any other system it says what to install
+//! and installs nothing.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::Instant;
+
+use anyhow::{Result, bail};
+
+use crate::build_ebpf::LLVM_PREFIX;
+use crate::step::run_logged;
+use crate::workspace;
+
+mod debian;
+mod needs;
+
+pub(crate) use needs::Purpose;
+use needs::{Install, NEEDS, Need};
+
+/// Prints the table, and fails if something is missing.
+///
+/// # Errors
+/// Something is missing.
+pub(crate) fn check() -> Result<()> {
+    let mut missing = 0;
+    for need in NEEDS {
+        let state = if (need.is_here)() {
+            "ok"
+        } else {
+            missing += 1;
+            "missing"
+        };
+        println!("{state:<8} {:<20} {}", need.name, need.why);
+    }
+    if missing > 0 {
+        bail!(
+            "{missing} of {} are missing\nhint: cargo xtask setup",
+            NEEDS.len()
+        );
+    }
+    Ok(())
+}
+
+/// Installs what `purpose` needs and the machine lacks.
+///
+/// # Errors
+/// Something cannot be installed, or this is not Debian 12.
+pub(crate) fn setup(purpose: Purpose) -> Result<()> {
+    let missing: Vec<&Need> = NEEDS
+        .iter()
+        .filter(|need| purpose == Purpose::Test || need.purpose == Purpose::Run)
+        .filter(|need| !(need.is_here)())
+        .collect();
+    if missing.is_empty() {
+        eprintln!("setup: nothing is missing");
+        return Ok(());
+    }
+    eprintln!("setup: missing");
+    for need in &missing {
+        eprintln!("  {:<20} for {}", need.name, need.why);
+    }
+    if !debian::is_debian_12() {
+        let what = missing.iter().map(|need| need.elsewhere);
+        bail!(
+            "only Debian 12 can be set up by this command; elsewhere, install:\n  {}",
+            what.collect::<Vec<_>>().join("\n  ")
+        );
+    }
+
+    let started = Instant::now();
+    eprintln!("setup: installing");
+    install(&missing)?;
+    if let Some(need) = missing.iter().find(|need| !(need.is_here)()) {
+        bail!("{} was installed and is still not found", need.name);
+    }
+    eprintln!("setup: done in {} s", started.elapsed().as_secs());
+    Ok(())
+}
+
+/// Packages first, all in one go: the crates are built with them.
+fn install(missing: &[&Need]) -> Result<()> {
+    let by_apt =
+        |need: &&&Need| matches!(need.install, Install::Packages(_) | Install::Extract { .. });
+    if missing.iter().any(|need| by_apt(&need)) {
+        debian::update()?;
+    }
+    let packages: Vec<&str> = missing
+        .iter()
+        .filter_map(|need| match need.install {
+            Install::Packages(packages) => Some(packages),
+            _ => None,
+        })
+        .flatten()
+        .copied()
+        .collect();
+    if !packages.is_empty() {
+        debian::install(&packages)?;
+    }
+
+    let tools = workspace::tools_dir()?;
+    for need in missing {
+        match &need.install {
+            Install::Packages(_) => {}
+            Install::Extract { package, file } => {
+                debian::extract(package, file, &tools.join("bin"))?;
+            }
+            Install::Crate {
+                name,
+                version,
+                options,
+            } => install_crate(name, version, options, &tools)?,
+            Install::Components(components) => run_logged(
+                "rustup component add",
+                Command::new("rustup")
+                    .args(["component", "add"])
+                    .args(*components),
+            )?,
+        }
+    }
+    Ok(())
+}
+
+fn install_crate(name: &str, version: &str, options: &[&str], tools: &Path) -> Result<()> {
+    let llvm = Path::new(LLVM_PREFIX);
+    run_logged(
+        &format!("build {name}"),
+        Command::new(workspace::cargo())
+            .args(["install", "--locked", "--version", version])
+            .args(options)
+            .arg("--root")
+            .arg(tools)
+            .arg(name)
+            .env("LLVM_PREFIX", llvm)
+            .env("PATH", workspace::search_path(&[&llvm.join("bin")])?)
+            // These run for seconds: it does not pay to optimise them for minutes.
+            .env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1")
+            .env("CARGO_PROFILE_RELEASE_LTO", "off")
+            .env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16")
+            .env("CARGO_PROFILE_RELEASE_DEBUG", "false")
+            .env_remove("CARGO_TARGET_DIR"),
+    )
+}

@@ -1,0 +1,132 @@
+//! Installing on Debian 12: packages by apt, as root or by sudo.
+//!
+//! No service is started: tests start what they need themselves, and a Prometheus or a PostgreSQL
+//! that came up by itself would hold their ports. What to install is the table's business.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::step::run_logged;
+use crate::workspace;
+
+const POLICY: &str = "/usr/sbin/policy-rc.d";
+
+/// Where Debian's first cluster of PostgreSQL 15 lives.
+const CLUSTER: &str = "/var/lib/postgresql/15/main";
+
+/// Whether this is the Debian that the table is made for.
+pub(crate) fn is_debian_12() -> bool {
+    let release = fs::read_to_string("/etc/os-release").unwrap_or_default();
+    let has = |line: &str| release.lines().any(|found| found.replace('"', "") == line);
+    has("ID=debian") && has("VERSION_ID=12")
+}
+
+/// Refreshes the lists of packages.
+pub(crate) fn update() -> Result<()> {
+    run_logged(
+        "apt-get update",
+        as_root("apt-get")?.args(["--quiet", "update"]),
+    )
+}
+
+/// Installs packages, without those that they merely recommend and without starting a service.
+pub(crate) fn install(packages: &[&str]) -> Result<()> {
+    let had_cluster = Path::new(CLUSTER).exists();
+    let policy = Policy::put()?;
+    let installed = run_logged(
+        "apt-get install",
+        as_root("env")?
+            .args(["DEBIAN_FRONTEND=noninteractive", "apt-get", "--quiet"])
+            .args(["--yes", "--no-install-recommends", "install"])
+            .args(packages),
+    );
+    policy.remove()?;
+    installed?;
+    if !had_cluster && Path::new(CLUSTER).exists() {
+        // The package makes an empty cluster that would start with the machine's next boot.
+        run_logged(
+            "drop the empty PostgreSQL cluster",
+            as_root("pg_dropcluster")?.args(["15", "main"]),
+        )?;
+    }
+    Ok(())
+}
+
+/// Takes one file out of a package into the folder `into`, without installing the package.
+pub(crate) fn extract(package: &str, file: &str, into: &Path) -> Result<()> {
+    let scratch = workspace::root().join("target/xtask/extract");
+    if scratch.exists() {
+        fs::remove_dir_all(&scratch).context("clear the scratch folder")?;
+    }
+    fs::create_dir_all(&scratch).context("create the scratch folder")?;
+    fs::create_dir_all(into).with_context(|| format!("create {}", into.display()))?;
+    run_logged(
+        &format!("download {package}"),
+        Command::new("apt-get")
+            .current_dir(&scratch)
+            .args(["--quiet", "download", package]),
+    )?;
+    let archive = the_only_file(&scratch)?;
+    run_logged(
+        &format!("unpack {package}"),
+        Command::new("dpkg-deb")
+            .arg("--extract")
+            .arg(&archive)
+            .arg(&scratch),
+    )?;
+    let name = Path::new(file).file_name().context("the file has a name")?;
+    fs::copy(scratch.join(file), into.join(name)).with_context(|| format!("copy {file}"))?;
+    fs::remove_dir_all(&scratch).context("remove the scratch folder")
+}
+
+fn the_only_file(folder: &Path) -> Result<PathBuf> {
+    let mut entries = fs::read_dir(folder).context("read the scratch folder")?;
+    match entries.next() {
+        Some(entry) => Ok(entry.context("read the scratch folder")?.path()),
+        None => bail!("apt-get downloaded nothing"),
+    }
+}
+
+/// A command that runs as root: as it is, or by sudo.
+fn as_root(program: &str) -> Result<Command> {
+    if rustix::process::geteuid().is_root() {
+        return Ok(Command::new(program));
+    }
+    let sudo = workspace::find_command("sudo")
+        .context("installing packages needs root\nhint: run it as root, or install sudo")?;
+    let mut command = Command::new(sudo);
+    command.arg(program);
+    Ok(command)
+}
+
+/// While it is there, Debian's package scripts start no service. One that is there already is the
+/// administrator's, and is left alone.
+struct Policy {
+    ours: bool,
+}
+
+impl Policy {
+    fn put() -> Result<Self> {
+        let ours = !Path::new(POLICY).exists();
+        if ours {
+            // 101: "action forbidden by policy", see invoke-rc.d(8).
+            let script =
+                format!("printf '#!/bin/sh\\nexit 101\\n' >{POLICY} && chmod 755 {POLICY}");
+            run_logged(
+                "forbid services to start",
+                as_root("sh")?.args(["-c", &script]),
+            )?;
+        }
+        Ok(Self { ours })
+    }
+
+    fn remove(self) -> Result<()> {
+        if self.ours {
+            run_logged("let services start again", as_root("rm")?.arg(POLICY))?;
+        }
+        Ok(())
+    }
+}

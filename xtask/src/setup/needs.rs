@@ -1,0 +1,200 @@
+//! What the project needs beside stable Rust and a C compiler: one table.
+//!
+//! Each row says who needs it, how it is found, how it is installed on Debian 12, and what to
+//! install elsewhere. It installs nothing.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use crate::bpf_toolchain;
+use crate::build_ebpf::LLVM_PREFIX;
+use crate::workspace::{cargo, find_command};
+
+/// What the machine is prepared for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// Building the programs and running them.
+    Run,
+    /// That, and every test.
+    Test,
+}
+
+/// One row of the table.
+pub(crate) struct Need {
+    /// What it is.
+    pub(crate) name: &'static str,
+    /// What for.
+    pub(crate) why: &'static str,
+    /// The least purpose that needs it.
+    pub(crate) purpose: Purpose,
+    /// Whether it is here.
+    pub(crate) is_here: fn() -> bool,
+    /// How it comes onto Debian 12.
+    pub(crate) install: Install,
+    /// What to do on any other system.
+    pub(crate) elsewhere: &'static str,
+}
+
+/// A way to install.
+pub(crate) enum Install {
+    /// Debian packages.
+    Packages(&'static [&'static str]),
+    /// One command taken out of a Debian package, without installing its service.
+    Extract {
+        /// The package.
+        package: &'static str,
+        /// The command's path in it.
+        file: &'static str,
+    },
+    /// A crate, built into the cache of tools.
+    Crate {
+        /// The crate.
+        name: &'static str,
+        /// The exact version.
+        version: &'static str,
+        /// Options for `cargo install`.
+        options: &'static [&'static str],
+    },
+    /// Components of the Rust toolchain.
+    Components(&'static [&'static str]),
+}
+
+/// Every need, in the order in which it is installed.
+pub(crate) const NEEDS: &[Need] = &[
+    Need {
+        name: "a compiler for BPF",
+        why: "build-ebpf",
+        purpose: Purpose::Run,
+        is_here: || bpf_toolchain::choose(&bpf_toolchain::find()).is_ok(),
+        install: Install::Packages(&["rustc-web", "libstd-rust-web-dev-bpf"]),
+        elsewhere: "rustup toolchain install nightly --component rust-src",
+    },
+    Need {
+        name: "LLVM 22",
+        why: "bpf-linker",
+        purpose: Purpose::Run,
+        // A linker that is already here brings its own.
+        is_here: || Path::new(LLVM_PREFIX).join("bin/llvm-config").exists() || has("bpf-linker"),
+        install: Install::Packages(&["llvm-22-dev", "g++"]),
+        elsewhere: "LLVM of the same major version as the compiler's (rustc --version --verbose)",
+    },
+    Need {
+        name: "bpf-linker",
+        why: "build-ebpf",
+        purpose: Purpose::Run,
+        is_here: || has("bpf-linker"),
+        install: Install::Crate {
+            name: "bpf-linker",
+            version: "0.13.0",
+            options: &["--no-default-features", "--features", "llvm-22"],
+        },
+        elsewhere: "cargo install --locked bpf-linker --no-default-features --features llvm-MAJOR",
+    },
+    Need {
+        name: "setcap",
+        why: "demo and up without root",
+        purpose: Purpose::Run,
+        is_here: || has("setcap"),
+        install: Install::Packages(&["libcap2-bin"]),
+        elsewhere: "libcap's command line tools",
+    },
+    Need {
+        name: "clippy and rustfmt",
+        why: "test",
+        purpose: Purpose::Test,
+        is_here: || cargo_has("clippy") && cargo_has("fmt"),
+        install: Install::Components(&["clippy", "rustfmt"]),
+        elsewhere: "rustup component add clippy rustfmt",
+    },
+    Need {
+        name: "bpftool",
+        why: "tests: that nothing stays in the kernel",
+        purpose: Purpose::Test,
+        is_here: || has("bpftool"),
+        install: Install::Packages(&["bpftool"]),
+        elsewhere: "bpftool",
+    },
+    Need {
+        name: "ip and ss",
+        why: "tests: network namespaces, a third count",
+        purpose: Purpose::Test,
+        is_here: || has("ip") && has("ss"),
+        install: Install::Packages(&["iproute2"]),
+        elsewhere: "iproute2",
+    },
+    Need {
+        name: "setpriv",
+        why: "tests: running with few capabilities",
+        purpose: Purpose::Test,
+        is_here: || has("setpriv"),
+        install: Install::Packages(&["util-linux"]),
+        elsewhere: "util-linux",
+    },
+    Need {
+        name: "promtool",
+        why: "tests: every /metrics page is checked by it",
+        purpose: Purpose::Test,
+        is_here: || has("promtool"),
+        install: Install::Extract {
+            package: "prometheus",
+            file: "usr/bin/promtool",
+        },
+        elsewhere: "promtool, from Prometheus",
+    },
+    Need {
+        name: "PostgreSQL",
+        why: "tests: the server's second database",
+        purpose: Purpose::Test,
+        is_here: || has("initdb") || has_debian_postgresql(),
+        install: Install::Packages(&["postgresql"]),
+        elsewhere: "PostgreSQL's server programs (initdb, postgres)",
+    },
+    Need {
+        name: "cargo-nextest",
+        why: "test",
+        purpose: Purpose::Test,
+        is_here: || has("cargo-nextest"),
+        install: Install::Crate {
+            name: "cargo-nextest",
+            version: "0.9.143",
+            options: &[],
+        },
+        elsewhere: "cargo install --locked cargo-nextest",
+    },
+    Need {
+        name: "cargo-deny",
+        why: "test: licences, bans, sources",
+        purpose: Purpose::Test,
+        is_here: || has("cargo-deny"),
+        install: Install::Crate {
+            name: "cargo-deny",
+            version: "0.20.2",
+            options: &[],
+        },
+        elsewhere: "cargo install --locked cargo-deny",
+    },
+];
+
+fn has(command: &str) -> bool {
+    find_command(command).is_some()
+}
+
+fn cargo_has(subcommand: &str) -> bool {
+    // The commands of absent components exist as rustup's proxies: only starting them tells.
+    Command::new(cargo())
+        .args([subcommand, "--version"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success())
+}
+
+/// Debian keeps the server's programs off `PATH`, in a folder per version.
+fn has_debian_postgresql() -> bool {
+    fs::read_dir("/usr/lib/postgresql")
+        .into_iter()
+        .flatten()
+        .flatten()
+        .any(|version| version.path().join("bin/initdb").is_file())
+}

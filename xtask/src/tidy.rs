@@ -1,0 +1,206 @@
+//! Rules that no compiler checks: of files, crates and what must not be committed.
+//!
+//! `cargo xtask test` and a test below ask for the findings; there are none in a tidy tree. It looks
+//! at text only and knows nothing of what the code does.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+
+/// The longest source file, its tests not counted.
+const LINE_LIMIT: usize = 400;
+
+/// Folders that hold nothing written by hand.
+const SKIPPED: &[&str] = &[".git", "target", "node_modules", "data"];
+
+/// What is text and committed.
+const TEXT: &[&str] = &[
+    "css", "html", "js", "json", "lock", "md", "rs", "rules", "service", "sh", "sql", "toml",
+    "yaml", "yml",
+];
+
+/// Everything untidy below `root`, a line each.
+pub(crate) fn findings(root: &Path) -> Result<Vec<String>> {
+    let mut files = Vec::new();
+    collect(root, &mut files)?;
+    files.sort();
+    let mut findings = Vec::new();
+    for file in files {
+        let Ok(text) = fs::read_to_string(&file) else {
+            findings.push(format!("{}: is not UTF-8", file.display()));
+            continue;
+        };
+        let name = file.strip_prefix(root).unwrap_or(&file);
+        let found = of_file(name, &text);
+        findings.extend(
+            found
+                .into_iter()
+                .map(|found| format!("{}: {found}", name.display())),
+        );
+    }
+    Ok(findings)
+}
+
+fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
+    let entries = fs::read_dir(folder).with_context(|| format!("read {}", folder.display()))?;
+    for entry in entries {
+        let entry = entry.with_context(|| format!("read {}", folder.display()))?;
+        let (path, name) = (entry.path(), entry.file_name());
+        let kind = entry.file_type().context("ask for a file's type")?;
+        if kind.is_dir() {
+            if !SKIPPED.iter().any(|skipped| name == *skipped) {
+                collect(&path, files)?;
+            }
+        } else if kind.is_file() && is_text(&path) {
+            files.push(path);
+        }
+    }
+    Ok(())
+}
+
+fn is_text(path: &Path) -> bool {
+    // Scripts in `.ci` have no extension.
+    path.extension().map_or_else(
+        || path.parent().and_then(Path::file_name) == Some(OsStr::new(".ci")),
+        |extension| TEXT.iter().any(|text| extension == *text),
+    )
+}
+
+fn of_file(name: &Path, text: &str) -> Vec<String> {
+    let mut findings = machine_paths(text);
+    match name.extension().and_then(|extension| extension.to_str()) {
+        Some("rs") => {
+            if !text.starts_with("//!") {
+                findings.push("does not open with what it knows (//!)".into());
+            }
+            let length = length_without_tests(text);
+            if length > LINE_LIMIT && !name.starts_with("tests/tests") {
+                findings.push(format!(
+                    "{length} lines without tests; {LINE_LIMIT} are the limit"
+                ));
+            }
+        }
+        Some("toml") => {
+            let is_crate = name.ends_with("Cargo.toml") && name.components().count() > 1;
+            if is_crate && !text.contains("[lints]\nworkspace = true") {
+                findings.push("does not take the workspace's lints".into());
+            }
+            findings.extend(registries(text));
+        }
+        Some("lock") => findings.extend(foreign_sources(text)),
+        _ => {}
+    }
+    findings
+}
+
+/// Paths that exist on one machine only.
+fn machine_paths(text: &str) -> Vec<String> {
+    let paths = ["home", "root", "Users", "tmp/w", "work"].map(|folder| format!("/{folder}/"));
+    numbered(text)
+        .filter(|(_, line)| paths.iter().any(|path| is_absolute_in(line, path)))
+        .map(|(number, _)| format!("line {number} has a machine's own path"))
+        .collect()
+}
+
+/// Whether the path stands at the start of a word, and is not the middle of a longer one.
+fn is_absolute_in(line: &str, path: &str) -> bool {
+    line.match_indices(path).any(|(at, _)| {
+        let before = line[..at].chars().next_back();
+        before.is_none_or(|char| !(char.is_alphanumeric() || "./-_}~*".contains(char)))
+    })
+}
+
+/// Settings that make cargo fetch from somewhere else than crates.io.
+fn registries(text: &str) -> Vec<String> {
+    let keys = ["registry", "replace-with", "index"];
+    numbered(text)
+        .filter(|(_, line)| {
+            line.split_once('=')
+                .is_some_and(|(key, _)| keys.contains(&key.trim()))
+        })
+        .map(|(number, _)| format!("line {number} names a registry"))
+        .collect()
+}
+
+fn foreign_sources(lock: &str) -> Vec<String> {
+    numbered(lock)
+        .filter(|(_, line)| line.starts_with("source = ") && !line.contains("/crates.io-index"))
+        .map(|(number, _)| format!("line {number} has a source other than crates.io"))
+        .collect()
+}
+
+fn length_without_tests(text: &str) -> usize {
+    text.lines()
+        .take_while(|line| *line != "#[cfg(test)]")
+        .count()
+}
+
+fn numbered(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    (1..).zip(text.lines())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(name: &str, text: &str, expected: &[&str]) {
+        assert_eq!(of_file(Path::new(name), text), expected);
+    }
+
+    #[test]
+    fn the_tree_is_tidy() {
+        let found = findings(crate::workspace::root()).expect("read the tree");
+        assert!(found.is_empty(), "{}", found.join("\n"));
+    }
+
+    #[test]
+    fn a_source_file_opens_with_what_it_knows() {
+        check("a/src/b.rs", "//! Knows.\n", &[]);
+        let expected = ["does not open with what it knows (//!)"];
+        check("a/src/b.rs", "fn main() {}\n", &expected);
+    }
+
+    #[test]
+    fn tests_do_not_count_as_length() {
+        let long = format!("//! Knows.\n{}", "\n".repeat(400));
+        let expected = ["401 lines without tests; 400 are the limit"];
+        check("a/src/b.rs", &long, &expected);
+        check("tests/tests/it/b.rs", &long, &[]);
+        let tested = format!("//! Knows.\n#[cfg(test)]\n{}", "\n".repeat(400));
+        check("a/src/b.rs", &tested, &[]);
+    }
+
+    #[test]
+    fn a_crate_takes_the_workspace_lints() {
+        check("a/Cargo.toml", "[lints]\nworkspace = true\n", &[]);
+        check("Cargo.toml", "[workspace]\n", &[]);
+        let expected = ["does not take the workspace's lints"];
+        check("a/Cargo.toml", "[package]\n", &expected);
+    }
+
+    #[test]
+    fn paths_of_one_machine_are_found() {
+        for folder in ["home", "root", "work"] {
+            let text = format!("see /{folder}/x\n");
+            check("a.md", &text, &["line 1 has a machine's own path"]);
+        }
+        check("a.md", "the net/work/x and a~/root/x\n", &[]);
+    }
+
+    #[test]
+    fn other_registries_are_found() {
+        check(
+            ".cargo/config.toml",
+            "registry = \"x\"\n",
+            &["line 1 names a registry"],
+        );
+        let lock = "source = \"registry+https://example.org/index\"\n";
+        check(
+            "Cargo.lock",
+            lock,
+            &["line 1 has a source other than crates.io"],
+        );
+    }
+}
