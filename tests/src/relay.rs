@@ -315,18 +315,24 @@ impl Client {
 
     /// Acks a message and waits for the confirmation; returns the frames that came before it.
     ///
+    /// A message that comes again was not acked, because the queue of acks was full: it is acked
+    /// again.
+    ///
     /// # Errors
     /// The confirmation does not come.
     pub async fn ack(&mut self, id: &str) -> Result<Vec<Value>> {
-        let ack = serde_json::json!({"type": "ack", "id": id, "confirm": true});
-        self.write(Message::text(ack.to_string())).await?;
+        let ack = serde_json::json!({"type": "ack", "id": id, "confirm": true}).to_string();
+        self.write(Message::text(ack.as_str())).await?;
         let mut before = Vec::new();
         loop {
             let frame = self.receive().await?;
-            if frame["type"] == "acked" && frame["id"] == id {
+            if frame["id"] != id {
+                before.push(frame);
+            } else if frame["type"] == "acked" {
                 return Ok(before);
+            } else {
+                self.write(Message::text(ack.as_str())).await?;
             }
-            before.push(frame);
         }
     }
 

@@ -3,7 +3,7 @@
 //! A client chooses neither name nor type: what comes down is always a download of bytes, so that
 //! nothing uploaded can run in a browser.
 
-use std::sync::Arc;
+use std::{error::Error, sync::Arc};
 
 use axum::{
     Json,
@@ -14,7 +14,7 @@ use axum::{
 };
 use futures_util::StreamExt as _;
 use serde::Serialize;
-use tokio::time::timeout;
+use tower_http::timeout::TimeoutError;
 use uuid::Uuid;
 
 use super::error::ApiError;
@@ -55,12 +55,14 @@ pub(super) async fn upload(
     let _permit = relay.attachments.permit_upload().await?;
     let mut upload = relay.attachments.upload();
     let mut chunks = body.into_data_stream();
-    let patience = relay.config.body_timeout.get();
-    while let Some(chunk) = timeout(patience, chunks.next())
-        .await
-        .map_err(|_| ApiError::SlowBody)?
-    {
-        let chunk = chunk.map_err(|_| ApiError::BrokenBody)?;
+    while let Some(chunk) = chunks.next().await {
+        let chunk = chunk.map_err(|error| {
+            if is_timeout(&error) {
+                ApiError::SlowBody
+            } else {
+                ApiError::BrokenBody
+            }
+        })?;
         if upload.size() + chunk.len() as u64 > limit {
             return Err(ApiError::TooLarge);
         }
@@ -84,6 +86,18 @@ pub(super) async fn upload(
     let task = tokio::spawn(async move { remember(&relay, attachment).await });
     task.await.map_err(|_| ApiError::Panic)??;
     Ok((StatusCode::CREATED, Json(created)))
+}
+
+/// Whether the surrounding time-out on bodies ended this one.
+fn is_timeout(error: &axum::Error) -> bool {
+    let mut source: Option<&(dyn Error + 'static)> = Some(error);
+    while let Some(error) = source {
+        if error.is::<TimeoutError>() {
+            return true;
+        }
+        source = error.source();
+    }
+    false
 }
 
 async fn remember(relay: &Relay, attachment: Attachment) -> Result<(), ApiError> {
