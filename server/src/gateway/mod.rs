@@ -17,6 +17,7 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use hub::Refusal;
+use session::Session;
 
 use crate::{
     accept::Peer,
@@ -61,8 +62,8 @@ pub(crate) async fn connect(
         .max_frame_size(relay.config.frame_limit);
     // The reservation moves into the task: if the upgrade fails, both are dropped, and the gauge
     // has not moved, because the session is opened only on a socket that exists.
-    Ok(upgrade.on_upgrade(async move |socket| {
+    Ok(upgrade.on_upgrade(move |socket| {
         let (registration, messages) = reservation.open(peer);
-        Box::pin(session::run(socket, registration, messages, relay)).await;
+        Session::new(socket, registration, relay).run(messages)
     }))
 }

@@ -28,50 +28,8 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 /// Messages that are read from the database at once.
 const PAGE: i64 = 64;
 
-/// Serves a session until it ends, then takes leave of the client.
-pub(super) async fn run(
-    socket: WebSocket,
-    registration: Registration,
-    messages: Receiver<Arc<Message>>,
-    relay: Arc<Relay>,
-) {
-    let timer = sleep_until(Instant::now() + relay.config.ping_interval.get());
-    let mut session = Session {
-        socket,
-        registration,
-        relay,
-        unacked: HashMap::new(),
-        cursor: 0,
-        is_ping_unanswered: false,
-    };
-    let ending = session.converse(messages, Box::pin(timer)).await;
-    let Session {
-        socket,
-        registration,
-        ..
-    } = session;
-    Box::pin(take_leave(socket, registration, ending)).await;
-}
-
-async fn take_leave(mut socket: WebSocket, registration: Registration, ending: Ending) {
-    let Some(frame) = ending.close_frame() else {
-        if ending == Ending::ClosedByPeer {
-            // The answering close frame is queued already; what matters is that it was tried.
-            let _ = timeout(CLOSE_TIMEOUT, socket.flush()).await;
-        }
-        return registration.end(ending);
-    };
-    let sent = timeout(CLOSE_TIMEOUT, socket.send(Frame::Close(Some(frame)))).await;
-    registration.end(ending);
-    if matches!(sent, Ok(Ok(()))) {
-        // Read on, so that what the client still sends does not turn the close into a reset.
-        let rest = async { while let Some(Ok(_)) = socket.next().await {} };
-        let _ = timeout(CLOSE_TIMEOUT, rest).await;
-    }
-}
-
-/// What an open session knows.
-struct Session {
+/// An open session.
+pub(super) struct Session {
     socket: WebSocket,
     registration: Registration,
     relay: Arc<Relay>,
@@ -95,12 +53,55 @@ enum Progress {
 }
 
 impl Session {
+    /// A session on a socket that was just upgraded. On the heap, because futures that it is moved
+    /// through would each keep room for it.
+    pub(super) fn new(
+        socket: WebSocket,
+        registration: Registration,
+        relay: Arc<Relay>,
+    ) -> Box<Self> {
+        Box::new(Self {
+            socket,
+            registration,
+            relay,
+            unacked: HashMap::new(),
+            cursor: 0,
+            is_ping_unanswered: false,
+        })
+    }
+
+    /// Serves the session until it ends, then takes leave of the client.
+    pub(super) async fn run(mut self: Box<Self>, messages: Receiver<Arc<Message>>) {
+        let ending = self.converse(messages).await;
+        Box::pin(self.take_leave(ending)).await;
+    }
+
+    async fn take_leave(self: Box<Self>, ending: Ending) {
+        let Self {
+            mut socket,
+            registration,
+            ..
+        } = *self;
+        let Some(frame) = ending.close_frame() else {
+            if ending == Ending::ClosedByPeer {
+                // The answering close frame is queued already; what matters is that it was tried.
+                let _ = timeout(CLOSE_TIMEOUT, socket.flush()).await;
+            }
+            return registration.end(ending);
+        };
+        let sent = timeout(CLOSE_TIMEOUT, socket.send(Frame::Close(Some(frame)))).await;
+        registration.end(ending);
+        if matches!(sent, Ok(Ok(()))) {
+            // Read on, so that what the client still sends does not turn the close into a reset.
+            let rest = async { while let Some(Ok(_)) = socket.next().await {} };
+            let _ = timeout(CLOSE_TIMEOUT, rest).await;
+        }
+    }
+
     /// Sends and receives until there is a reason to end.
-    async fn converse(
-        &mut self,
-        mut messages: Receiver<Arc<Message>>,
-        mut timer: Pin<Box<Sleep>>,
-    ) -> Ending {
+    async fn converse(&mut self, mut messages: Receiver<Arc<Message>>) -> Ending {
+        let first_ping = Instant::now() + self.relay.config.ping_interval.get();
+        let mut timer = Box::pin(sleep_until(first_ping));
         let handle = Arc::clone(self.registration.handle());
         loop {
             let has_room = self.unacked.len() < self.relay.config.unacked_limit;

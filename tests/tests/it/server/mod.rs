@@ -2,6 +2,11 @@
 //!
 //! Each scenario runs on SQLite as a test of its own, and all of them on one PostgreSQL.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "scenarios are tests: a panic with the place and the error is what they have to say"
+)]
+
 mod durability;
 mod endings;
 mod hostile;
