@@ -5,9 +5,12 @@
 //! could not be tested here ([`skip`]). It links neither the observer nor the server: tests meet
 //! them where users do. Errors are told in full, since nobody sees a test fail at leisure.
 
+pub mod database;
 pub mod http;
 pub mod load;
+pub mod postgres;
 pub mod process;
+pub mod relay;
 pub mod scrape;
 pub mod skip;
 pub mod wait;
