@@ -43,7 +43,7 @@ fn needs_bpf_for_maps() -> bool {
     let release = rustix::system::uname();
     let release = release.release().to_string_lossy();
     // An unknown release counts as an old one: keeping one capability harms less than blindness.
-    !kernel_version(&release).is_some_and(|version| version >= (5, 19))
+    kernel_version(&release).is_none_or(|version| version < (5, 19))
 }
 
 /// Major and minor number of a kernel release such as `6.1.0-50-amd64`.
