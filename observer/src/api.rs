@@ -58,6 +58,8 @@ pub struct TargetReport {
     pub connections: Option<Connections>,
     /// Connections that wait in the accept queue.
     pub unaccepted: Option<u64>,
+    /// Connections that left ESTABLISHED longer than `settle` ago and are not closed.
+    pub held: Option<u64>,
     /// Sockets by which the two witnesses differ; 0 where they agree.
     pub witness_disagreement: Option<i64>,
 }
@@ -179,6 +181,7 @@ impl TargetReport {
             unaccepted: observation
                 .listeners
                 .map(|listeners| listeners.queue_length),
+            held: observation.held,
             witness_disagreement: health.survey.map(|survey| survey.disagreement),
         }
     }
@@ -243,7 +246,13 @@ fn sentence(target: &Target, observation: &Observation) -> String {
         Verdict::Unsettled => format!("a drift of {sure:+} that is not confirmed yet"),
         Verdict::Agree | Verdict::Blind => "they agree".to_owned(),
     };
-    format!("{name}: the gauge says {claim}, {kernel}: {finally}.")
+    let held = match observation.held {
+        None | Some(0) => String::new(),
+        Some(held) => format!(
+            " The service holds {held} whose peer has gone: `observer sockets --class closing`."
+        ),
+    };
+    format!("{name}: the gauge says {claim}, {kernel}: {finally}.{held}")
 }
 
 /// A time as people and programs read it.

@@ -6,6 +6,7 @@ pub mod endpoint;
 pub mod health;
 pub mod kernel;
 mod listing;
+pub mod reconcile;
 pub mod target;
 
 use std::{

@@ -1,6 +1,7 @@
 //! One target: its samples, its claim, its judge, and what was last found.
 
 use std::{
+    collections::HashMap,
     sync::{Arc, Mutex},
     time::{Duration, Instant, SystemTime},
 };
@@ -43,6 +44,7 @@ struct State {
     epoch: u64,
     judge: Judge,
     violated: Option<Instant>,
+    closing: HashMap<u64, Instant>,
     /// The cookies of the sockets that listened when there last were any.
     listening: Vec<u64>,
     last: Observation,
@@ -55,6 +57,9 @@ pub struct Observation {
     pub tally: Option<Tally>,
     /// The listening sockets.
     pub listeners: Option<Listeners>,
+    /// Sockets that left ESTABLISHED longer than `settle` ago and are not closed: their peer has
+    /// gone, and the service holds on to them.
+    pub held: Option<u64>,
     /// The claim, if the last reading had one. Unit: connections.
     pub claim: Option<f64>,
     /// Whether the last scrape gave an exposition; none before the first.
@@ -85,10 +90,12 @@ impl Target {
                 epoch: 0,
                 judge: Judge::new(config.confirm),
                 violated: None,
+                closing: HashMap::new(),
                 listening: Vec::new(),
                 last: Observation {
                     tally: None,
                     listeners: None,
+                    held: None,
                     claim: None,
                     is_up: None,
                     scrape: None,
@@ -209,7 +216,12 @@ impl Target {
                 }
                 sampled.await;
             }
-            self.decide(&reading, ends);
+            let verdict = self.decide(&reading, ends);
+            // At once rather than at the next interval: a quiet moment may be short. One at a time,
+            // or an unsettled drift would make ever more checks.
+            if verdict == Verdict::Unsettled && readings.is_empty() {
+                self.recheck.notify_one();
+            }
         }
     }
 
@@ -219,14 +231,16 @@ impl Target {
         state.last.tally.is_none() || state.samples.after(ends).is_some()
     }
 
-    fn decide(&self, reading: &Reading, ends: Instant) {
+    fn decide(&self, reading: &Reading, ends: Instant) -> Verdict {
         let health = self.watched.health();
         let listeners = self.watched.endpoint.listeners().ok();
+        let closing = self.watched.endpoint.closing().ok();
         let at = SystemTime::now() - reading.started.elapsed();
         let begins = reading.started.checked_sub(self.config.settle);
 
         let mut state = lock(&self.state);
         let restarted = state.note_listeners(listeners.as_ref());
+        let held = closing.map(|closing| state.note_closing(&closing, self.config.settle));
         let counts = begins
             .and_then(|begins| Some((*state.samples.before(begins)?, *state.samples.after(ends)?)));
         let interval = counts.map(|(before, after)| Interval::between(&before, &after));
@@ -259,11 +273,13 @@ impl Target {
         };
         last.interval = interval;
         last.listeners = listeners;
+        last.held = held;
         last.finding = finding;
         last.checked_at = Some(at);
         for (count, verdict) in last.checks.iter_mut().zip(Verdict::ALL) {
             *count += u64::from(verdict == finding.verdict);
         }
+        finding.verdict
     }
 
     /// Why nothing can be said whatever the service claims.
@@ -308,9 +324,6 @@ impl Target {
             finding.rule = Rule::WitnessesFirst;
             self.watched.survey_soon();
         }
-        if finding.verdict == Verdict::Unsettled {
-            self.recheck.notify_one();
-        }
         finding
     }
 }
@@ -323,6 +336,18 @@ impl State {
         };
         let before = std::mem::replace(&mut self.listening, now.cookies.clone());
         !before.is_empty() && before != now.cookies
+    }
+
+    /// How many of the closing sockets have been closing for longer than `settle`.
+    fn note_closing(&mut self, closing: &[u64], settle: Duration) -> u64 {
+        let now = Instant::now();
+        let seen: HashMap<u64, Instant> = closing
+            .iter()
+            .map(|cookie| (*cookie, *self.closing.get(cookie).unwrap_or(&now)))
+            .collect();
+        self.closing = seen;
+        let is_held = |since: &&Instant| now.duration_since(**since) > settle;
+        self.closing.values().filter(is_held).count() as u64
     }
 }
 
