@@ -7,6 +7,7 @@
     reason = "scenarios are tests: a panic with the place and the error is what they have to say"
 )]
 
+mod conformance;
 mod durability;
 mod endings;
 mod hostile;
