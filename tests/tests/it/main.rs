@@ -1,3 +1,4 @@
 //! One binary for all integration tests; a module for each part that is tested.
 
 mod harness;
+mod kernel;
