@@ -14,6 +14,7 @@ use clap_complete::Shell;
 use crate::config::{
     Config, ConfigError, KernelSettings, LogSettings, Place, Settings, TargetSettings, WebSettings,
 };
+use crate::sockets::Query;
 
 /// Largest configuration file that is read. Unit: bytes. 256 targets need some 100 KiB.
 const MAX_FILE: u64 = 4 << 20;
@@ -37,6 +38,15 @@ Exit codes, as monitoring plugins have them:
   1  unsettled  it does not, but not for long enough to be sure
   2  over or under
   3  blind, or wrong usage";
+
+const SOCKETS_HELP: &str = "\
+The list comes from the observer that runs at --web.listen-address. Where none does, sock_diag
+lists the sockets by itself; it knows no class and no age.
+
+Examples:
+  The ten sockets that have been silent for longest:
+    observer sockets --listen :3000 --gauge-url http://127.0.0.1:9090/metrics \\
+        --sort silence --limit 10";
 
 /// Checks what a service's connection gauge claims against what the kernel counts.
 ///
@@ -72,6 +82,28 @@ pub enum Command {
         /// Print what was compared with what, and the rule that decided
         #[arg(long, short)]
         verbose: bool,
+    },
+    /// List the open sockets of the targets: peer, age, class, state
+    #[command(after_help = SOCKETS_HELP)]
+    Sockets {
+        /// Which targets.
+        #[command(flatten)]
+        sources: Box<Sources>,
+        /// Which of their sockets.
+        #[command(flatten)]
+        query: Query,
+        /// How the list is printed
+        #[arg(long, value_enum, default_value = "table", env = "OBSERVER_OUTPUT")]
+        output: Output,
+    },
+    /// Say what this host lets the observer see, and how to mend what is missing
+    Doctor {
+        /// Which targets.
+        #[command(flatten)]
+        sources: Box<Sources>,
+        /// How the report is printed
+        #[arg(long, value_enum, default_value = "table", env = "OBSERVER_OUTPUT")]
+        output: Output,
     },
     /// Check a configuration, or print the default one
     #[command(subcommand)]

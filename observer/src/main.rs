@@ -5,6 +5,8 @@
     reason = "a command line talks: stdout is data, stderr is talk"
 )]
 
+mod doctor_report;
+mod list_sockets;
 mod one_shot;
 mod run;
 
@@ -57,6 +59,21 @@ fn execute(command: Command) -> anyhow::Result<ExitCode> {
             let verdict = one_shot::check(config)?;
             print!("{}", verdict.render(output, verbose)?);
             return Ok(ExitCode::from(verdict.exit_code()));
+        }
+        Command::Sockets {
+            sources,
+            query,
+            output,
+        } => {
+            let config = sources.load()?;
+            run::init_log(config.log);
+            print!("{}", list_sockets::list(&config, query, output)?);
+        }
+        Command::Doctor { sources, output } => {
+            let config = sources.load()?;
+            let report = doctor_report::Report::new(&config)?;
+            print!("{}", report.render(output)?);
+            return Ok(ExitCode::from(report.exit_code()));
         }
         Command::Config(ConfigCommand::Check(sources)) => {
             let config = sources.load()?;

@@ -4,7 +4,8 @@
 //! opens nothing but the file that `--config` names.
 
 use std::{
-    collections::BTreeMap, fmt, io, net::SocketAddr, path::PathBuf, str::FromStr, time::Duration,
+    collections::BTreeMap, convert::Infallible, fmt, io, net::SocketAddr, path::PathBuf,
+    str::FromStr, time::Duration,
 };
 
 use serde::Deserialize;
@@ -50,6 +51,17 @@ settings! {
     database_url, "SERVER_DATABASE_URL": String = String::new();
     /// Most database connections; 0 means 1 for SQLite (one writer) and 8 for PostgreSQL [default: 0]
     database_connections, "SERVER_DATABASE_CONNECTIONS": u32 = 0;
+    /// Bucket of attachments in S3, by the usual `AWS_…` variables; empty means an S3 within this
+    /// process that keeps them in the data directory [default: empty]
+    attachments_bucket, "SERVER_ATTACHMENTS_BUCKET": String = String::new();
+    /// Largest attachment, in bytes [default: 67108864]
+    attachment_limit, "SERVER_ATTACHMENT_LIMIT": u64 = 64 * 1024 * 1024;
+    /// Most uploads at once; each holds up to 5 MiB of memory [default: 16]
+    uploads_limit, "SERVER_UPLOADS_LIMIT": usize = 16;
+    /// Failures in a row after which the database or S3 is left alone for a while [default: 5]
+    breaker_failures, "SERVER_BREAKER_FAILURES": u32 = 5;
+    /// How long a failing database or S3 is left alone [default: 5s]
+    breaker_cool_down, "SERVER_BREAKER_COOL_DOWN": Span = Span::seconds(5);
     /// Longest wait for a database connection [default: 5s]
     database_timeout, "SERVER_DATABASE_TIMEOUT": Span = Span::seconds(5);
     /// Pending connections that the kernel holds per listener; `net.core.somaxconn` caps it [default: 4096]
@@ -60,6 +72,16 @@ settings! {
     header_timeout, "SERVER_HEADER_TIMEOUT": Span = Span::seconds(30);
     /// Largest JSON body of a request, in bytes [default: 131072]
     body_limit, "SERVER_BODY_LIMIT": usize = 128 * 1024;
+    /// Longest wait for the next part of a request's body [default: 30s]
+    body_timeout, "SERVER_BODY_TIMEOUT": Span = Span::seconds(30);
+    /// Most new accounts per second and client address, with ten times that at once [default: 100]
+    account_rate, "SERVER_ACCOUNT_RATE": u32 = 100;
+    /// Most messages per second and sender, with ten times that at once [default: 1000]
+    message_rate, "SERVER_MESSAGE_RATE": u32 = 1000;
+    /// Largest text of a message, in bytes [default: 65536]
+    message_limit, "SERVER_MESSAGE_LIMIT": usize = 64 * 1024;
+    /// Most messages that wait for one account [default: 10000]
+    pending_limit, "SERVER_PENDING_LIMIT": u32 = 10_000;
     /// Longest time that sent bytes may stay unacknowledged by a client's kernel [default: 30s]
     user_timeout, "SERVER_USER_TIMEOUT": Span = Span::seconds(30);
     /// Most WebSocket sessions at once [default: 100000]
@@ -68,6 +90,15 @@ settings! {
     account_sessions_limit, "SERVER_ACCOUNT_SESSIONS_LIMIT": usize = 100_000;
     /// Largest WebSocket message that a client may send, in bytes [default: 65536]
     frame_limit, "SERVER_FRAME_LIMIT": usize = 64 * 1024;
+    /// Most messages that a session is sent before it acks some [default: 256]
+    unacked_limit, "SERVER_UNACKED_LIMIT": usize = 256;
+    /// Messages queued for one session; what does not fit waits in the database [default: 64]
+    outbound_capacity, "SERVER_OUTBOUND_CAPACITY": usize = 64;
+    /// Acks queued for the database [default: 4096]
+    ack_capacity, "SERVER_ACK_CAPACITY": usize = 4096;
+    /// Origins whose pages may connect, such as `https://example.org`, separated by commas; pages of
+    /// the server's own host always may, clients that are no browsers send none [default: none]
+    allowed_origins, "SERVER_ALLOWED_ORIGINS": Origins = Origins::default();
     /// Time from one ping to the next [default: 20s]
     ping_interval, "SERVER_PING_INTERVAL": Span = Span::seconds(20);
     /// Longest wait for the answer to a ping [default: 10s]
@@ -120,6 +151,23 @@ impl TryFrom<String> for Span {
 impl fmt::Display for Span {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         humantime::format_duration(self.0).fmt(f)
+    }
+}
+
+/// Origins, as browsers write them.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(transparent)]
+pub struct Origins(pub Vec<String>);
+
+impl FromStr for Origins {
+    type Err = Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let origins = text
+            .split(',')
+            .map(str::trim)
+            .filter(|origin| !origin.is_empty());
+        Ok(Self(origins.map(str::to_owned).collect()))
     }
 }
 

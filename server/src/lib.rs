@@ -6,14 +6,22 @@
 
 mod accept;
 pub mod account;
+mod attachments;
+mod breaker;
+mod bus;
+mod channel;
 pub mod config;
 mod gateway;
 mod http;
 mod management;
+mod message;
 pub mod metrics_service;
+mod rate;
 mod relay;
 mod server;
 pub mod store;
 
 pub use accept::BindError;
+pub use attachments::EmbeddedError;
+pub use breaker::Open;
 pub use server::{Server, StartError};

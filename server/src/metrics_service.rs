@@ -4,15 +4,13 @@
 //! before a recorder is installed stays silent for ever, so whoever records is given this service.
 
 pub mod catalogue;
+mod measurement;
 
-use std::{
-    collections::BTreeMap,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 pub use catalogue::render_markdown;
 use catalogue::{Bound, CATALOGUE, Kind, Metric};
+pub(crate) use measurement::{Level, Request, Stopwatch};
 use metrics::{Counter, Gauge, Histogram, Key, Label, Level as Verbosity, Metadata, Recorder as _};
 use metrics_exporter_prometheus::{
     BuildError, Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder,
@@ -47,6 +45,24 @@ pub enum MetricsError {
     },
 }
 
+/// The queues of the server, as the label `type` names them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Queue {
+    /// Messages on their way to one session.
+    Outbound,
+    /// Acks on their way to the database.
+    Ack,
+}
+
+impl Queue {
+    fn label(self) -> &'static str {
+        match self {
+            Self::Outbound => "outbound",
+            Self::Ack => "ack",
+        }
+    }
+}
+
 /// The registry of all metrics.
 pub struct MetricsService {
     recorder: PrometheusRecorder,
@@ -54,7 +70,10 @@ pub struct MetricsService {
     http_connections: Gauge,
     active_connections: Gauge,
     sessions_opened: Counter,
+    messages_sent: Counter,
     messages_received: Counter,
+    events_published: Counter,
+    events_missed: Counter,
     accept_errors: Counter,
     db_connect: Histogram,
 }
@@ -89,11 +108,21 @@ impl MetricsService {
             http_connections: gauge(catalogue::HTTP_CONNECTIONS),
             active_connections: gauge(catalogue::ACTIVE_CONNECTIONS),
             sessions_opened: counter(catalogue::WS_SESSIONS_OPENED),
+            messages_sent: counter(catalogue::WS_MESSAGES_SENT),
+            events_published: counter(catalogue::BUS_EVENTS_PUBLISHED),
+            events_missed: counter(catalogue::BUS_EVENTS_MISSED),
             messages_received: counter(catalogue::WS_MESSAGES_RECEIVED),
             accept_errors: counter(catalogue::HTTP_ACCEPT_ERRORS),
             db_connect: recorder.register_histogram(&key(catalogue::DB_CONNECT, []), &METADATA),
             recorder,
         };
+        for queue in [Queue::Outbound, Queue::Ack] {
+            // Both series exist from the start, so that a rate has something to begin from.
+            service
+                .counter(catalogue::CHANNEL_DROPPED, [queue.label()])
+                .increment(0);
+            service.queue_depth(queue).set(0);
+        }
         Ok(service)
     }
 
@@ -110,13 +139,7 @@ impl MetricsService {
 
     /// Starts to observe a request. Dropped unanswered, it is a client that left.
     pub(crate) fn observe_request(&self, method: &'static str, route: &'static str) -> Request<'_> {
-        Request {
-            service: self,
-            method,
-            route,
-            start: Instant::now(),
-            status: None,
-        }
+        Request::start(self, method, route)
     }
 
     /// Counts an accepted connection for as long as the guard lives.
@@ -142,6 +165,11 @@ impl MetricsService {
             .increment(1);
     }
 
+    /// Counts a data message that was written to a WebSocket.
+    pub(crate) fn count_message_sent(&self) {
+        self.messages_sent.increment(1);
+    }
+
     /// Counts a data message that was read from a WebSocket.
     pub(crate) fn count_message_received(&self) {
         self.messages_received.increment(1);
@@ -162,9 +190,57 @@ impl MetricsService {
         Stopwatch::start(self, catalogue::DB_QUERY, Some(statement))
     }
 
+    /// Counts an item in a queue for as long as the guard lives.
+    pub(crate) fn hold_queued(&self, queue: Queue) -> Level {
+        Level::hold(&self.queue_depth(queue))
+    }
+
+    /// Counts an item that a full queue refused.
+    pub(crate) fn count_dropped(&self, queue: Queue) {
+        self.counter(catalogue::CHANNEL_DROPPED, [queue.label()])
+            .increment(1);
+    }
+
+    /// Counts an event that was handed to the message bus.
+    pub(crate) fn count_event_published(&self) {
+        self.events_published.increment(1);
+    }
+
+    /// Counts events that the gateway was too slow to take from the message bus.
+    pub(crate) fn count_events_missed(&self, events: u64) {
+        self.events_missed.increment(events);
+    }
+
+    /// Shows the state of a circuit breaker.
+    pub(crate) fn show_breaker(&self, breaker: &'static str, state: f64) {
+        let key = key(catalogue::BREAKER_STATE, [breaker]);
+        self.recorder.register_gauge(&key, &METADATA).set(state);
+    }
+
+    /// Counts a circuit breaker's change of state.
+    pub(crate) fn count_breaker_transition(&self, breaker: &'static str, to: &'static str) {
+        self.counter(catalogue::BREAKER_TRANSITIONS, [breaker, to])
+            .increment(1);
+    }
+
+    /// Starts to measure an upload to S3.
+    pub(crate) fn time_upload(self: &Arc<Self>) -> Stopwatch {
+        Stopwatch::start(self, catalogue::S3_UPLOAD, None)
+    }
+
+    /// Starts to measure a download from S3.
+    pub(crate) fn time_download(self: &Arc<Self>) -> Stopwatch {
+        Stopwatch::start(self, catalogue::S3_DOWNLOAD, None)
+    }
+
     /// Records the opening of a database connection.
     pub(crate) fn record_connect(&self, duration: Duration) {
         self.db_connect.record(duration);
+    }
+
+    fn queue_depth(&self, queue: Queue) -> Gauge {
+        let key = key(catalogue::CHANNEL_DEPTH, [queue.label()]);
+        self.recorder.register_gauge(&key, &METADATA)
     }
 
     fn counter<const N: usize>(&self, metric: Metric, labels: [&'static str; N]) -> Counter {
@@ -175,119 +251,6 @@ impl MetricsService {
     fn histogram<const N: usize>(&self, metric: Metric, labels: [&'static str; N]) -> Histogram {
         self.recorder
             .register_histogram(&key(metric, labels), &METADATA)
-    }
-}
-
-/// Counts one thing in a gauge, from its making to its drop.
-pub(crate) struct Level(Gauge);
-
-impl Level {
-    fn hold(gauge: &Gauge) -> Self {
-        gauge.increment(1);
-        Self(gauge.clone())
-    }
-}
-
-impl Drop for Level {
-    fn drop(&mut self) {
-        self.0.decrement(1);
-    }
-}
-
-/// A request under observation.
-pub(crate) struct Request<'a> {
-    service: &'a MetricsService,
-    method: &'static str,
-    route: &'static str,
-    start: Instant,
-    status: Option<u16>,
-}
-
-impl Request<'_> {
-    /// The request was answered.
-    pub(crate) fn answered(mut self, status: u16) {
-        self.status = Some(status);
-    }
-}
-
-impl Drop for Request<'_> {
-    fn drop(&mut self) {
-        let &mut Self {
-            service,
-            method,
-            route,
-            start,
-            status,
-        } = self;
-        let status = status.unwrap_or(CLIENT_LEFT).to_string();
-        let labels = vec![
-            Label::from_static_parts("method", method),
-            Label::from_static_parts("route", route),
-            Label::new("status", status),
-        ];
-        let counted = Key::from_parts(catalogue::HTTP_REQUESTS.name, labels);
-        service
-            .recorder
-            .register_counter(&counted, &METADATA)
-            .increment(1);
-        service
-            .histogram(catalogue::HTTP_REQUEST_DURATION, [method, route])
-            .record(start.elapsed());
-    }
-}
-
-/// The status of a request whose client left before the answer, as nginx has it.
-const CLIENT_LEFT: u16 = 499;
-
-/// Measures from its making to its drop; unless told otherwise the outcome is `cancelled`.
-pub(crate) struct Stopwatch {
-    service: Arc<MetricsService>,
-    metric: Metric,
-    subject: Option<&'static str>,
-    outcome: &'static str,
-    start: Instant,
-    elapsed: Option<Duration>,
-}
-
-impl Stopwatch {
-    fn start(service: &Arc<MetricsService>, metric: Metric, subject: Option<&'static str>) -> Self {
-        let service = Arc::clone(service);
-        let start = Instant::now();
-        Self {
-            service,
-            metric,
-            subject,
-            outcome: "cancelled",
-            start,
-            elapsed: None,
-        }
-    }
-
-    /// Time since the start.
-    pub(crate) fn elapsed(&self) -> Duration {
-        self.start.elapsed()
-    }
-
-    /// Ends the measurement now.
-    pub(crate) fn finish(mut self, outcome: &'static str) {
-        self.outcome = outcome;
-    }
-
-    /// Ends the measurement as of `elapsed` after its start.
-    pub(crate) fn finish_at(mut self, outcome: &'static str, elapsed: Duration) {
-        self.outcome = outcome;
-        self.elapsed = Some(elapsed);
-    }
-}
-
-impl Drop for Stopwatch {
-    fn drop(&mut self) {
-        let elapsed = self.elapsed.unwrap_or_else(|| self.start.elapsed());
-        match self.subject {
-            Some(subject) => self.service.histogram(self.metric, [subject, self.outcome]),
-            None => self.service.histogram(self.metric, [self.outcome]),
-        }
-        .record(elapsed);
     }
 }
 

@@ -1,13 +1,22 @@
 //! What every request and session of one relay shares.
 
 use std::{
+    net::IpAddr,
     sync::Arc,
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
 use crate::{
-    config::Config, gateway::hub::Hub, http::authentication::Authentication,
-    metrics_service::MetricsService, store::Store,
+    account::AccountId,
+    attachments::Attachments,
+    bus::MessageBus,
+    channel::Sender,
+    config::Config,
+    gateway::hub::Hub,
+    http::{authentication::Authentication, error::ApiError},
+    metrics_service::MetricsService,
+    rate::Rate,
+    store::{Ack, Store},
 };
 
 /// The shared parts; each is safe to use from any task.
@@ -15,8 +24,29 @@ pub(crate) struct Relay {
     pub(crate) config: Config,
     pub(crate) metrics: Arc<MetricsService>,
     pub(crate) store: Store,
+    pub(crate) attachments: Arc<Attachments>,
+    pub(crate) bus: Box<dyn MessageBus>,
     pub(crate) authentication: Authentication,
     pub(crate) hub: Arc<Hub>,
+    pub(crate) acks: Sender<Ack>,
+    pub(crate) accounts_rate: Rate<IpAddr>,
+    pub(crate) messages_rate: Rate<AccountId>,
+}
+
+impl Relay {
+    /// Allows a client to create an account, or not yet.
+    pub(crate) fn limit_account(&self, client: IpAddr) -> Result<(), ApiError> {
+        self.accounts_rate
+            .take(&client, Instant::now())
+            .map_err(ApiError::TooMany)
+    }
+
+    /// Allows an account to send a message, or not yet.
+    pub(crate) fn limit_message(&self, sender: &AccountId) -> Result<(), ApiError> {
+        self.messages_rate
+            .take(sender, Instant::now())
+            .map_err(ApiError::TooMany)
+    }
 }
 
 /// The wall clock. Unit: milliseconds since the Unix epoch.

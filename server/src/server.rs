@@ -10,13 +10,17 @@ use tokio::{
 
 use crate::{
     accept::{self, BindError, Limits},
+    attachments::{Attachments, EmbeddedError},
+    bus::Embedded,
+    channel::{Receiver, channel},
     config::Config,
-    gateway::hub::Hub,
+    gateway::{delivery, hub::Hub},
     http::{self, authentication::Authentication},
     management,
-    metrics_service::{MetricsError, MetricsService},
+    metrics_service::{MetricsError, MetricsService, Queue},
+    rate::Rate,
     relay::Relay,
-    store::{OpenError, Store},
+    store::{Ack, OpenError, Store},
 };
 
 /// Most connections on the management port.
@@ -39,11 +43,15 @@ pub enum StartError {
     /// The database cannot be used.
     #[error("cannot use the database")]
     Store(#[from] OpenError),
+    /// The embedded S3 cannot be used.
+    #[error("cannot start the embedded S3")]
+    Attachments(#[from] EmbeddedError),
 }
 
 /// A server that listens, and answers once it runs.
 pub struct Server {
     relay: Arc<Relay>,
+    ack_queue: Receiver<Ack>,
     public: TcpListener,
     management: TcpListener,
     public_address: SocketAddr,
@@ -61,17 +69,24 @@ impl Server {
         let management = accept::bind(config.management_address, config.listen_backlog)?;
         let store = Store::open(&config, Arc::clone(&metrics)).await?;
         let hub = Arc::new(Hub::new(&config, Arc::clone(&metrics)));
-        let authentication = Authentication::new();
+        let attachments = Arc::new(Attachments::open(&config, Arc::clone(&metrics)).await?);
+        let (acks, ack_queue) = channel(Queue::Ack, config.ack_capacity, &metrics);
         Ok(Self {
             public_address: public.local_addr().map_err(StartError::Address)?,
             management_address: management.local_addr().map_err(StartError::Address)?,
             relay: Arc::new(Relay {
+                bus: Box::new(Embedded::new(Arc::clone(&metrics))),
+                authentication: Authentication::new(),
+                accounts_rate: Rate::new(config.account_rate),
+                messages_rate: Rate::new(config.message_rate),
                 config,
                 metrics,
                 store,
-                authentication,
+                attachments,
                 hub,
+                acks,
             }),
+            ack_queue,
             public,
             management,
         })
@@ -94,6 +109,7 @@ impl Server {
     pub async fn run(self, stop: impl Future<Output = ()>) {
         let Self {
             relay,
+            ack_queue,
             public,
             management,
             ..
@@ -105,6 +121,15 @@ impl Server {
             user_timeout: config.user_timeout.get(),
         };
         let upkeep = tokio::spawn(run_upkeep(Arc::clone(&relay.metrics)));
+        let delivery = tokio::spawn(delivery::deliver(
+            relay.bus.subscribe(),
+            Arc::clone(&relay.hub),
+            Arc::clone(&relay.metrics),
+        ));
+        let ack_writer = tokio::spawn({
+            let relay = Arc::clone(&relay);
+            async move { delivery::write_acks(ack_queue, &relay.store, &relay.hub).await }
+        });
         let (stop_management, management_stop) = watch::channel(false);
         tokio::spawn(accept::serve(
             management,
@@ -132,12 +157,16 @@ impl Server {
             relay.hub.end_sessions(config.drain_spread.get()).await;
             relay.hub.wait_until_empty().await;
             stop_public.closed().await;
+            // Nobody acks any more; what was acked becomes durable.
+            relay.acks.close();
+            let _ = ack_writer.await;
         };
         let is_drained = timeout(config.drain_timeout.get(), drained).await.is_ok();
         relay.store.close().await;
         stop_management.send_replace(true);
         // A scrape in flight is still answered, but nobody holds up the end.
         let _ = timeout(Duration::from_secs(1), stop_management.closed()).await;
+        delivery.abort();
         upkeep.abort();
         tracing::info!(is_drained, "stopped");
     }

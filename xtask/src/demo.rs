@@ -107,7 +107,10 @@ fn watch(
     Ok(observer)
 }
 
-/// The first verdict about `claim` that is neither unsettled nor blind.
+/// The first verdict about `claim` that is neither unsettled nor blind, in a quiet window.
+///
+/// While clients come and go, an honest service could claim one of several numbers, and a small
+/// drift hides among them. Nobody comes or goes now, so a window with one number is near.
 fn settled(
     client: &Agent,
     interrupt: &Interrupt,
@@ -122,7 +125,8 @@ fn settled(
         crowd.hear()?;
         let verdict = fetch_verdict(client, &base)?;
         let is_final = ["agree", "over", "under"].contains(&verdict.verdict.as_str());
-        if verdict.claim == Some(claim) && is_final {
+        let is_quiet = verdict.low.is_some() && verdict.low == verdict.high;
+        if verdict.claim == Some(claim) && is_final && is_quiet {
             return Ok(Some(verdict));
         }
         last = Some(verdict);

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use axum::{
     Json, Router,
-    extract::{Path, State},
+    extract::{Path, Query, State, rejection::QueryRejection},
     http::{StatusCode, header},
     response::{Html, IntoResponse, Response},
     routing::get,
@@ -18,8 +18,8 @@ use tokio::net::TcpListener;
 
 use crate::{
     api::{HistoryReport, TargetList, TargetReport},
-    instruments,
-    watch::{Watch, target::Target},
+    instruments, sockets,
+    watch::Watch,
 };
 
 /// Serves until `stop` resolves.
@@ -38,6 +38,7 @@ fn router(watch: Arc<Watch>) -> Router {
         .route("/api/v1/targets", get(targets))
         .route("/api/v1/targets/{name}", get(target))
         .route("/api/v1/targets/{name}/history", get(history))
+        .route("/api/v1/targets/{name}/sockets", get(target_sockets))
         .with_state(watch)
 }
 
@@ -80,22 +81,39 @@ async fn targets(State(watch): State<Arc<Watch>>) -> Json<TargetList> {
 }
 
 async fn target(State(watch): State<Arc<Watch>>, Path(name): Path<String>) -> Response {
-    match find(&watch, &name) {
+    match watch.target(&name) {
         Some(target) => Json(TargetReport::of(target)).into_response(),
         None => no_such_target(),
     }
 }
 
 async fn history(State(watch): State<Arc<Watch>>, Path(name): Path<String>) -> Response {
-    match find(&watch, &name) {
+    match watch.target(&name) {
         Some(target) => Json(HistoryReport::of(target)).into_response(),
         None => no_such_target(),
     }
 }
 
-fn find<'watch>(watch: &'watch Watch, name: &str) -> Option<&'watch Target> {
-    let mut targets = watch.targets.iter().map(Arc::as_ref);
-    targets.find(|target| target.config.name == name)
+async fn target_sockets(
+    State(watch): State<Arc<Watch>>,
+    Path(name): Path<String>,
+    query: Result<Query<sockets::Query>, QueryRejection>,
+) -> Response {
+    let query = match query {
+        Ok(Query(query)) => query,
+        Err(rejection) => return (StatusCode::BAD_REQUEST, rejection.body_text()).into_response(),
+    };
+    let Some(target) = watch.target(&name).cloned() else {
+        return no_such_target();
+    };
+    // A dump blocks for as long as there are sockets.
+    let listed =
+        tokio::task::spawn_blocking(move || sockets::list(&target.watched.endpoint, query)).await;
+    match listed {
+        Ok(Ok(list)) => Json(list).into_response(),
+        Ok(Err(error)) => (StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n")).into_response(),
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
 }
 
 fn no_such_target() -> Response {

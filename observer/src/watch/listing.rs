@@ -128,6 +128,7 @@ mod tests {
             inode: 1,
             recv_queue: 0,
             send_queue: 0,
+            info: None,
         }
     }
 

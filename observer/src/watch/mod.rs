@@ -7,6 +7,8 @@ pub mod endpoint;
 pub mod health;
 pub mod kernel;
 mod listing;
+mod observation;
+pub mod reconcile;
 pub mod target;
 
 use std::{
@@ -97,6 +99,14 @@ impl Watch {
             targets,
             endpoints,
         })
+    }
+
+    /// The target of this name.
+    #[must_use]
+    pub fn target(&self, name: &str) -> Option<&Arc<Target>> {
+        self.targets
+            .iter()
+            .find(|target| target.config.name == name)
     }
 
     /// Whether every endpoint is seeded.

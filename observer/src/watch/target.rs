@@ -1,6 +1,7 @@
 //! One target: its samples, its claim, its judge, and what was last found.
 
 use std::{
+    collections::HashMap,
     sync::{Arc, Mutex},
     time::{Duration, Instant, SystemTime},
 };
@@ -23,6 +24,8 @@ use crate::{
     claim::{Claimant, Outcome, Reading},
     config::{self, Counts as Counted},
 };
+
+pub use super::observation::Observation;
 
 /// Most readings that wait for their window to end; at most one a check, so `settle` bounds it.
 const READINGS: usize = 8_192;
@@ -47,39 +50,11 @@ struct State {
     epoch: u64,
     judge: Judge,
     violated: Option<Instant>,
+    closing: HashMap<u64, Instant>,
     /// The cookies of the sockets that listened when there last were any.
     listening: Vec<u64>,
     history: History,
     last: Observation,
-}
-
-/// What was last observed of a target, for the API and the metrics.
-#[derive(Clone, Debug)]
-pub struct Observation {
-    /// The counts, if they could be read.
-    pub tally: Option<Tally>,
-    /// The listening sockets.
-    pub listeners: Option<Listeners>,
-    /// The claim, if the last reading had one. Unit: connections.
-    pub claim: Option<f64>,
-    /// Whether the last scrape gave an exposition; none before the first.
-    pub is_up: Option<bool>,
-    /// How long the last scrape took.
-    pub scrape: Option<Duration>,
-    /// Why there is no claim.
-    pub failure: Option<String>,
-    /// What an honest service could have said at the last check.
-    pub interval: Option<Interval>,
-    /// What was found.
-    pub finding: Finding,
-    /// How the drift behaves over time, where one stands.
-    pub shape: Option<Shape>,
-    /// The last check, as it is remembered.
-    pub record: Option<Record>,
-    /// When the claim of the last check was read.
-    pub checked_at: Option<SystemTime>,
-    /// Checks so far, by verdict, in the order of [`Verdict::ALL`].
-    pub checks: [u64; Verdict::ALL.len()],
 }
 
 impl Target {
@@ -94,22 +69,10 @@ impl Target {
                 epoch: 0,
                 judge: Judge::new(config.confirm),
                 violated: None,
+                closing: HashMap::new(),
                 listening: Vec::new(),
                 history: History::default(),
-                last: Observation {
-                    tally: None,
-                    listeners: None,
-                    claim: None,
-                    is_up: None,
-                    scrape: None,
-                    failure: None,
-                    interval: None,
-                    finding: Finding::blind(Blind::NotSeeded),
-                    shape: None,
-                    record: None,
-                    checked_at: None,
-                    checks: [0; Verdict::ALL.len()],
-                },
+                last: Observation::none(),
             }),
             config,
             watched,
@@ -227,7 +190,12 @@ impl Target {
                 }
                 sampled.await;
             }
-            self.decide(&reading, ends);
+            let verdict = self.decide(&reading, ends);
+            // At once rather than at the next interval: a quiet moment may be short. One at a time,
+            // or an unsettled drift would make ever more checks.
+            if verdict == Verdict::Unsettled && readings.is_empty() {
+                self.recheck.notify_one();
+            }
         }
     }
 
@@ -237,14 +205,16 @@ impl Target {
         state.last.tally.is_none() || state.samples.after(ends).is_some()
     }
 
-    fn decide(&self, reading: &Reading, ends: Instant) {
+    fn decide(&self, reading: &Reading, ends: Instant) -> Verdict {
         let health = self.watched.health();
         let listeners = self.watched.endpoint.listeners().ok();
+        let closing = self.watched.endpoint.closing().ok();
         let at = SystemTime::now() - reading.started.elapsed();
         let begins = reading.started.checked_sub(self.config.settle);
 
         let state = &mut *lock(&self.state);
         let restarted = state.note_listeners(listeners.as_ref());
+        let held = closing.map(|closing| state.note_closing(&closing, self.config.settle));
         let counts = begins
             .and_then(|begins| Some((*state.samples.before(begins)?, *state.samples.after(ends)?)));
         let interval = counts.map(|(before, after)| Interval::between(&before, &after));
@@ -272,7 +242,7 @@ impl Target {
             }
         };
         let finding = self.hold_back(state, finding, health.agreed);
-        log_change(&self.config, &state.last, &finding);
+        state.last.log_change(&self.config.name, &finding);
 
         let last = &mut state.last;
         last.is_up = Some(reading.outcome.is_up());
@@ -300,11 +270,13 @@ impl Target {
         };
         last.interval = interval;
         last.listeners = listeners;
+        last.held = held;
         last.finding = finding;
         last.checked_at = Some(at);
         for (count, verdict) in last.checks.iter_mut().zip(Verdict::ALL) {
             *count += u64::from(verdict == finding.verdict);
         }
+        finding.verdict
     }
 
     /// Why nothing can be said whatever the service claims.
@@ -349,9 +321,6 @@ impl Target {
             finding.rule = Rule::WitnessesFirst;
             self.watched.survey_soon();
         }
-        if finding.verdict == Verdict::Unsettled {
-            self.recheck.notify_one();
-        }
         finding
     }
 }
@@ -365,21 +334,16 @@ impl State {
         let before = std::mem::replace(&mut self.listening, now.cookies.clone());
         !before.is_empty() && before != now.cookies
     }
-}
 
-fn log_change(config: &config::Target, last: &Observation, finding: &Finding) {
-    let (was, is) = (&last.finding, finding);
-    if (was.verdict, was.blind) == (is.verdict, is.blind) {
-        return;
+    /// How many of the closing sockets have been closing for longer than `settle`.
+    fn note_closing(&mut self, closing: &[u64], settle: Duration) -> u64 {
+        let now = Instant::now();
+        let seen: HashMap<u64, Instant> = closing
+            .iter()
+            .map(|cookie| (*cookie, *self.closing.get(cookie).unwrap_or(&now)))
+            .collect();
+        self.closing = seen;
+        let is_held = |since: &&Instant| now.duration_since(**since) > settle;
+        self.closing.values().filter(is_held).count() as u64
     }
-    let drift = is.drift.map_or(0, |bounds| bounds.sure());
-    let reason = is.blind.map(Blind::name);
-    tracing::info!(
-        target = config.name,
-        verdict = is.verdict.name(),
-        was = was.verdict.name(),
-        drift,
-        reason,
-        "verdict"
-    );
 }

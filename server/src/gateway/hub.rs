@@ -5,21 +5,26 @@
 
 use std::{
     collections::HashMap,
+    mem,
     net::SocketAddr,
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, SystemTime},
 };
 
 use tokio::sync::Notify;
+use uuid::Uuid;
 
-use super::session::Ending;
+use super::ending::Ending;
 use crate::{
     account::AccountId,
+    channel::{Receiver, Sender, channel},
     config::Config,
-    metrics_service::{Level, MetricsService},
+    message::Message,
+    metrics_service::{Level, MetricsService, Queue},
+    store::Ack,
 };
 
 /// Why there is no room for a session.
@@ -39,6 +44,7 @@ pub(crate) struct Hub {
     emptied: Notify,
     limit: usize,
     account_limit: usize,
+    outbound_capacity: usize,
     metrics: Arc<MetricsService>,
 }
 
@@ -55,6 +61,15 @@ struct Account {
     sessions: HashMap<u64, Arc<Handle>>,
 }
 
+/// What became of an ack.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Settled {
+    /// The message.
+    pub(super) id: Uuid,
+    /// Whether the message is gone from the database; if not, it is to be sent again.
+    pub(super) is_durable: bool,
+}
+
 /// How others reach a session.
 pub(crate) struct Handle {
     /// Unlike that of any other session of this process.
@@ -63,12 +78,51 @@ pub(crate) struct Handle {
     pub(crate) peer: SocketAddr,
     /// When the upgrade was complete.
     pub(crate) opened_at: SystemTime,
+    /// Messages on their way to the client.
+    outbound: Sender<Arc<Message>>,
+    /// Whether messages in the database did not pass through the queue: the session reads them.
+    is_behind: AtomicBool,
+    /// Acks that the database took or did not take, not yet seen by the session.
+    settled: Mutex<Vec<Settled>>,
     ending: OnceLock<Ending>,
     /// Wakes the session to look at what changed here.
     pub(crate) wake: Notify,
 }
 
 impl Handle {
+    /// Queues a message for the client, or leaves it to the session to read it from the database.
+    fn deliver(&self, message: &Arc<Message>) {
+        let is_queued = !self.is_behind.load(Ordering::SeqCst)
+            && self.outbound.send(Arc::clone(message)).is_ok();
+        if !is_queued {
+            self.fall_behind();
+        }
+    }
+
+    /// Makes the session read the database.
+    pub(super) fn fall_behind(&self) {
+        self.is_behind.store(true, Ordering::SeqCst);
+        self.wake.notify_one();
+    }
+
+    /// Whether the session has the database to read; from here on messages are queued again.
+    pub(super) fn catch_up(&self) -> bool {
+        self.is_behind.swap(false, Ordering::SeqCst)
+    }
+
+    /// What became of acks since the last call.
+    pub(super) fn take_settled(&self) -> Vec<Settled> {
+        mem::take(&mut *self.settled.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn settle(&self, settled: Settled) {
+        self.settled
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(settled);
+        self.wake.notify_one();
+    }
+
     /// Asks the session to end; the first reason stands.
     pub(crate) fn end(&self, ending: Ending) {
         // Already asked to end: then it is awake as well.
@@ -91,6 +145,7 @@ impl Hub {
             emptied: Notify::new(),
             limit: config.sessions_limit,
             account_limit: config.account_sessions_limit,
+            outbound_capacity: config.outbound_capacity,
             metrics,
         }
     }
@@ -121,6 +176,39 @@ impl Hub {
             .values()
             .flat_map(|account| account.sessions.values());
         sessions.map(Arc::clone).collect()
+    }
+
+    /// Hands a stored message to every session of its recipient.
+    pub(super) fn deliver(&self, message: &Arc<Message>) {
+        for session in self.sessions_of(&message.recipient) {
+            session.deliver(message);
+        }
+    }
+
+    /// Makes every session read the database, because messages may have passed it by.
+    pub(super) fn fall_behind(&self) {
+        for session in self.sessions() {
+            session.fall_behind();
+        }
+    }
+
+    /// Tells every session of the recipient what became of an ack.
+    pub(super) fn settle(&self, ack: &Ack, is_durable: bool) {
+        for session in self.sessions_of(&ack.recipient) {
+            session.settle(Settled {
+                id: ack.id,
+                is_durable,
+            });
+        }
+    }
+
+    fn sessions_of(&self, account: &AccountId) -> Vec<Arc<Handle>> {
+        let accounts = self.lock();
+        let sessions = accounts
+            .by_id
+            .get(account)
+            .map(|account| account.sessions.values());
+        sessions.into_iter().flatten().map(Arc::clone).collect()
     }
 
     /// Refuses new sessions from now on.
@@ -192,13 +280,18 @@ pub(crate) struct Reservation {
 }
 
 impl Reservation {
-    /// Opens the session: from here on it is listed and counted.
-    pub(crate) fn open(self, peer: SocketAddr) -> Registration {
+    /// Opens the session: from here on it is listed and counted, and messages are queued for it.
+    pub(crate) fn open(self, peer: SocketAddr) -> (Registration, Receiver<Arc<Message>>) {
         let hub = &self.hub;
+        let (outbound, messages) = channel(Queue::Outbound, hub.outbound_capacity, &hub.metrics);
         let handle = Arc::new(Handle {
             id: hub.next_id.fetch_add(1, Ordering::Relaxed),
             peer,
             opened_at: SystemTime::now(),
+            outbound,
+            // What was sent while nobody listened is in the database.
+            is_behind: AtomicBool::new(true),
+            settled: Mutex::default(),
             ending: OnceLock::new(),
             wake: Notify::new(),
         });
@@ -211,12 +304,13 @@ impl Reservation {
             handle.end(Ending::Draining);
         }
         drop(accounts);
-        Registration {
+        let registration = Registration {
             handle,
             ending: Ending::Aborted,
             reservation: self,
             _level: level,
-        }
+        };
+        (registration, messages)
     }
 }
 
@@ -245,6 +339,11 @@ pub(crate) struct Registration {
 }
 
 impl Registration {
+    /// Whose session it is.
+    pub(super) fn account(&self) -> &AccountId {
+        &self.reservation.account
+    }
+
     /// How others reach this session.
     pub(crate) fn handle(&self) -> &Arc<Handle> {
         &self.handle

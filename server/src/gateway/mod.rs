@@ -2,7 +2,10 @@
 //!
 //! Knows the handshake. What a session does stands in `session`, who is connected in `hub`.
 
+pub(crate) mod delivery;
+mod ending;
 pub(crate) mod hub;
+mod protocol;
 mod session;
 
 use std::sync::Arc;
@@ -14,10 +17,11 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use hub::Refusal;
+use session::Session;
 
 use crate::{
     accept::Peer,
-    http::{authentication::SUBPROTOCOL, error::ApiError},
+    http::{authentication::SUBPROTOCOL, error::ApiError, origin},
     relay::Relay,
 };
 
@@ -35,6 +39,9 @@ pub(crate) async fn connect(
         let reason = rejection.body_text();
         ApiError::Handshake(rejection.into_response().status(), reason)
     })?;
+    if !origin::is_allowed(&headers, &relay.config.allowed_origins.0) {
+        return Err(ApiError::Origin);
+    }
     let account = relay
         .authentication
         .authenticate(&relay.store, &headers)
@@ -50,11 +57,13 @@ pub(crate) async fn connect(
         .protocols([SUBPROTOCOL])
         .read_buffer_size(BUFFER)
         .write_buffer_size(BUFFER)
-        .max_write_buffer_size(relay.config.body_limit.saturating_mul(2).max(4 * BUFFER))
+        .max_write_buffer_size(relay.config.message_limit.saturating_mul(8).max(8 * BUFFER))
         .max_message_size(relay.config.frame_limit)
         .max_frame_size(relay.config.frame_limit);
     // The reservation moves into the task: if the upgrade fails, both are dropped, and the gauge
     // has not moved, because the session is opened only on a socket that exists.
-    Ok(upgrade
-        .on_upgrade(async move |socket| session::run(socket, reservation.open(peer), relay).await))
+    Ok(upgrade.on_upgrade(move |socket| {
+        let (registration, messages) = reservation.open(peer);
+        Session::new(socket, registration, relay).run(messages)
+    }))
 }

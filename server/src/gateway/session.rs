@@ -1,173 +1,285 @@
 //! One WebSocket, from its upgrade to its end.
 //!
-//! Knows frames, pings and every way in which a session ends. Deliberately knows no SQL; it stops
-//! being counted the moment it ends, whatever courtesy the socket is still shown.
+//! Knows what is sent when, and that a message is sent again until its ack is durable. Deliberately
+//! knows no SQL; it stops being counted the moment it ends, whatever courtesy the socket is still
+//! shown.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashMap, pin::Pin, sync::Arc, time::Duration};
 
-use axum::extract::ws::{CloseFrame, Message, WebSocket, close_code};
+use axum::extract::ws::{Message as Frame, WebSocket};
 use futures_util::{SinkExt as _, StreamExt as _};
-use tokio::time::{Instant, sleep_until, timeout};
-use tungstenite::error::{CapacityError, Error as SocketError, ProtocolError};
+use tokio::time::{Instant, Sleep, sleep_until, timeout};
+use uuid::Uuid;
 
-use super::hub::Registration;
-use crate::relay::Relay;
+use super::{
+    ending::Ending,
+    hub::{Registration, Settled},
+    protocol::{self, Up},
+};
+use crate::{
+    channel::{Receiver, Refused},
+    message::{Message, Sequence},
+    relay::Relay,
+    store::Ack,
+};
 
 /// Longest wait for the client's side of the closing handshake.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+/// Messages that are read from the database at once.
+const PAGE: i64 = 64;
 
-/// Why a session ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Ending {
-    /// The client sent a close frame.
-    ClosedByPeer,
-    /// The client's end is gone without one: FIN, RST or no acknowledgement.
-    PeerGone,
-    /// A ping was not answered.
-    PingTimeout,
-    /// The client does not read.
-    SlowConsumer,
-    /// A message is larger than allowed.
-    TooBig,
-    /// The client broke the WebSocket protocol.
-    Protocol,
-    /// A text is not UTF-8.
-    NotText,
-    /// The client sent a binary message.
-    Binary,
-    /// The server is about to stop.
-    Draining,
-    /// The session's task was dropped or panicked.
-    Aborted,
+/// An open session.
+pub(super) struct Session {
+    socket: WebSocket,
+    registration: Registration,
+    relay: Arc<Relay>,
+    /// The messages that were sent here and whose acks are not durable yet.
+    unacked: HashMap<Uuid, Progress>,
+    /// The greatest number of a message that was sent here.
+    cursor: Sequence,
+    is_ping_unanswered: bool,
 }
 
-impl Ending {
-    /// The value of the label `reason`.
-    pub(super) fn label(self) -> &'static str {
-        match self {
-            Self::ClosedByPeer => "closed_by_peer",
-            Self::PeerGone => "peer_gone",
-            Self::PingTimeout => "ping_timeout",
-            Self::SlowConsumer => "slow_consumer",
-            Self::TooBig => "too_big",
-            Self::Protocol => "protocol",
-            Self::NotText => "not_text",
-            Self::Binary => "binary",
-            Self::Draining => "draining",
-            Self::Aborted => "aborted",
-        }
-    }
+/// How far a message is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Progress {
+    /// The client has not acked it.
+    Sent,
+    /// The ack is on its way to the database.
+    Acked {
+        /// Whether the client wants to know when it is there.
+        confirm: bool,
+    },
+}
 
-    /// The close frame that tells the client, where it may still listen.
-    fn close_frame(self) -> Option<CloseFrame> {
-        let (code, reason) = match self {
-            Self::ClosedByPeer | Self::PeerGone | Self::SlowConsumer | Self::Aborted => {
-                return None;
-            }
-            Self::PingTimeout => (close_code::POLICY, "ping not answered"),
-            Self::TooBig => (close_code::SIZE, "message too big"),
-            Self::Protocol => (close_code::PROTOCOL, "protocol error"),
-            Self::NotText => (close_code::INVALID, "text is not UTF-8"),
-            Self::Binary => (close_code::UNSUPPORTED, "frames are JSON text"),
-            Self::Draining => (close_code::RESTART, "service restart"),
-        };
-        Some(CloseFrame {
-            code,
-            reason: reason.into(),
+impl Session {
+    /// A session on a socket that was just upgraded. On the heap, because futures that it is moved
+    /// through would each keep room for it.
+    pub(super) fn new(
+        socket: WebSocket,
+        registration: Registration,
+        relay: Arc<Relay>,
+    ) -> Box<Self> {
+        Box::new(Self {
+            socket,
+            registration,
+            relay,
+            unacked: HashMap::new(),
+            cursor: 0,
+            is_ping_unanswered: false,
         })
     }
-}
 
-/// Serves a session until it ends, then takes leave of the client.
-pub(super) async fn run(mut socket: WebSocket, registration: Registration, relay: Arc<Relay>) {
-    let ending = converse(&mut socket, &registration, &relay).await;
-    match ending.close_frame() {
-        Some(frame) => {
-            let sent = timeout(CLOSE_TIMEOUT, socket.send(Message::Close(Some(frame)))).await;
-            registration.end(ending);
-            if matches!(sent, Ok(Ok(()))) {
-                // Read on, so that what the client still sends does not turn the close into a reset.
-                let _ = timeout(CLOSE_TIMEOUT, async {
-                    while let Some(Ok(_)) = socket.next().await {}
-                })
-                .await;
-            }
-        }
-        None => {
+    /// Serves the session until it ends, then takes leave of the client.
+    pub(super) async fn run(mut self: Box<Self>, messages: Receiver<Arc<Message>>) {
+        let ending = self.converse(messages).await;
+        Box::pin(self.take_leave(ending)).await;
+    }
+
+    async fn take_leave(self: Box<Self>, ending: Ending) {
+        let Self {
+            mut socket,
+            registration,
+            ..
+        } = *self;
+        let Some(frame) = ending.close_frame() else {
             if ending == Ending::ClosedByPeer {
                 // The answering close frame is queued already; what matters is that it was tried.
                 let _ = timeout(CLOSE_TIMEOUT, socket.flush()).await;
             }
-            registration.end(ending);
+            return registration.end(ending);
+        };
+        let sent = timeout(CLOSE_TIMEOUT, socket.send(Frame::Close(Some(frame)))).await;
+        registration.end(ending);
+        if matches!(sent, Ok(Ok(()))) {
+            // Read on, so that what the client still sends does not turn the close into a reset.
+            let rest = async { while let Some(Ok(_)) = socket.next().await {} };
+            let _ = timeout(CLOSE_TIMEOUT, rest).await;
         }
     }
-}
 
-async fn converse(socket: &mut WebSocket, registration: &Registration, relay: &Relay) -> Ending {
-    let config = &relay.config;
-    let handle = registration.handle();
-    let mut is_ping_unanswered = false;
-    let mut timer = std::pin::pin!(sleep_until(Instant::now() + config.ping_interval.get()));
-    loop {
-        tokio::select! {
-            received = socket.next() => {
-                if let Err(ending) = receive(received, relay) {
+    /// Sends and receives until there is a reason to end.
+    async fn converse(&mut self, mut messages: Receiver<Arc<Message>>) -> Ending {
+        let first_ping = Instant::now() + self.relay.config.ping_interval.get();
+        let mut timer = Box::pin(sleep_until(first_ping));
+        let handle = Arc::clone(self.registration.handle());
+        loop {
+            let has_room = self.unacked.len() < self.relay.config.unacked_limit;
+            if has_room && handle.catch_up() {
+                // Boxed like all that is rare, so that an idle session stays small.
+                if let Err(ending) = Box::pin(self.read_database()).await {
                     return ending;
                 }
-                if is_ping_unanswered {
-                    // Whatever it sent, the client is there.
-                    is_ping_unanswered = false;
-                    timer.as_mut().reset(Instant::now() + config.ping_interval.get());
-                }
+                continue;
             }
-            () = handle.wake.notified() => {
-                if let Some(ending) = handle.ending() {
-                    return ending;
+            let result = tokio::select! {
+                received = self.socket.next() => Box::pin(self.receive(received, &mut timer)).await,
+                Some(message) = messages.receive(), if has_room => {
+                    Box::pin(self.forward(&message)).await
                 }
-            }
-            () = &mut timer => {
-                if is_ping_unanswered {
-                    return Ending::PingTimeout;
-                }
-                let ping = Message::Ping(bytes::Bytes::new());
-                match timeout(config.write_timeout.get(), socket.send(ping)).await {
-                    Ok(Ok(())) => {}
-                    Ok(Err(_)) => return Ending::PeerGone,
-                    Err(_) => return Ending::SlowConsumer,
-                }
-                is_ping_unanswered = true;
-                timer.as_mut().reset(Instant::now() + config.pong_timeout.get());
+                () = handle.wake.notified() => match handle.ending() {
+                    Some(ending) => Err(ending),
+                    None => Box::pin(self.settle(handle.take_settled())).await,
+                },
+                () = &mut timer => Box::pin(self.ping(&mut timer)).await,
+            };
+            if let Err(ending) = result {
+                return ending;
             }
         }
     }
-}
 
-fn receive(received: Option<Result<Message, axum::Error>>, relay: &Relay) -> Result<(), Ending> {
-    match received {
-        None => Err(Ending::PeerGone),
-        Some(Err(error)) => Err(ending_of(error)),
-        Some(Ok(Message::Close(_))) => Err(Ending::ClosedByPeer),
-        Some(Ok(Message::Ping(_) | Message::Pong(_))) => Ok(()),
-        Some(Ok(Message::Binary(_))) => {
-            relay.metrics.count_message_received();
-            Err(Ending::Binary)
-        }
-        Some(Ok(Message::Text(_))) => {
-            relay.metrics.count_message_received();
-            Ok(())
+    /// Sends what waits in the database and was not sent here yet.
+    async fn read_database(&mut self) -> Result<(), Ending> {
+        let mut after = 0;
+        loop {
+            let relay = Arc::clone(&self.relay);
+            let account = self.registration.account();
+            let page = relay.store.pending_messages(account, after, PAGE).await;
+            let page = page.map_err(|error| {
+                tracing::debug!(%error, "cannot read messages");
+                Ending::Unavailable
+            })?;
+            let Some(last) = page.last() else {
+                return Ok(());
+            };
+            after = last.sequence;
+            for message in &page {
+                if self.unacked.contains_key(&message.id) {
+                    continue;
+                }
+                if self.unacked.len() >= self.relay.config.unacked_limit {
+                    self.registration.handle().fall_behind();
+                    return Ok(());
+                }
+                self.send_message(message).await?;
+            }
         }
     }
-}
 
-fn ending_of(error: axum::Error) -> Ending {
-    let Ok(error) = error.into_inner().downcast::<SocketError>() else {
-        return Ending::Protocol;
-    };
-    match *error {
-        SocketError::Capacity(CapacityError::MessageTooLong { .. }) => Ending::TooBig,
-        SocketError::Protocol(ProtocolError::ResetWithoutClosingHandshake) => Ending::PeerGone,
-        SocketError::Utf8(_) => Ending::NotText,
-        SocketError::Protocol(_) => Ending::Protocol,
-        _ => Ending::PeerGone,
+    /// Sends a message from the queue, unless it was sent here before.
+    async fn forward(&mut self, message: &Message) -> Result<(), Ending> {
+        if self.unacked.contains_key(&message.id) {
+            return Ok(());
+        }
+        // Messages may be queued in another order than stored, and the database may have been read
+        // in between: an older number is sent only if it still waits for its ack.
+        if message.sequence <= self.cursor {
+            let is_pending = self.relay.store.is_pending(message.sequence).await;
+            if !is_pending.map_err(|_| Ending::Unavailable)? {
+                return Ok(());
+            }
+        }
+        self.send_message(message).await
+    }
+
+    async fn send_message(&mut self, message: &Message) -> Result<(), Ending> {
+        self.unacked.insert(message.id, Progress::Sent);
+        self.cursor = self.cursor.max(message.sequence);
+        self.send_text(protocol::encode_message(message)).await
+    }
+
+    async fn send_text(&mut self, text: String) -> Result<(), Ending> {
+        self.write(Frame::Text(text.into())).await?;
+        self.relay.metrics.count_message_sent();
+        Ok(())
+    }
+
+    async fn write(&mut self, frame: Frame) -> Result<(), Ending> {
+        let patience = self.relay.config.write_timeout.get();
+        match timeout(patience, self.socket.send(frame)).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) => Err(Ending::PeerGone),
+            Err(_) => Err(Ending::SlowConsumer),
+        }
+    }
+
+    /// Takes note of what became of acks, and says so where it was asked to.
+    async fn settle(&mut self, settled: Vec<Settled>) -> Result<(), Ending> {
+        for Settled { id, is_durable } in settled {
+            match self.unacked.get(&id) {
+                Some(&Progress::Acked { confirm }) if is_durable => {
+                    self.unacked.remove(&id);
+                    if confirm {
+                        self.send_text(protocol::encode_acked(id)).await?;
+                    }
+                }
+                Some(Progress::Acked { .. }) => {
+                    self.unacked.remove(&id);
+                    self.registration.handle().fall_behind();
+                }
+                // Acked by another session of the same account.
+                Some(Progress::Sent) if is_durable => {
+                    self.unacked.remove(&id);
+                }
+                Some(Progress::Sent) | None => {}
+            }
+        }
+        if self.unacked.is_empty() {
+            self.unacked.shrink_to_fit();
+        }
+        Ok(())
+    }
+
+    async fn ping(&mut self, timer: &mut Pin<Box<Sleep>>) -> Result<(), Ending> {
+        if self.is_ping_unanswered {
+            return Err(Ending::PingTimeout);
+        }
+        self.write(Frame::Ping(bytes::Bytes::new())).await?;
+        self.is_ping_unanswered = true;
+        timer
+            .as_mut()
+            .reset(Instant::now() + self.relay.config.pong_timeout.get());
+        Ok(())
+    }
+
+    async fn receive(
+        &mut self,
+        received: Option<Result<Frame, axum::Error>>,
+        timer: &mut Pin<Box<Sleep>>,
+    ) -> Result<(), Ending> {
+        let frame = received.ok_or(Ending::PeerGone)??;
+        if self.is_ping_unanswered {
+            // Whatever it sent, the client is there.
+            self.is_ping_unanswered = false;
+            timer
+                .as_mut()
+                .reset(Instant::now() + self.relay.config.ping_interval.get());
+        }
+        match frame {
+            Frame::Close(_) => Err(Ending::ClosedByPeer),
+            Frame::Ping(_) | Frame::Pong(_) => Ok(()),
+            Frame::Binary(_) => {
+                self.relay.metrics.count_message_received();
+                Err(Ending::Binary)
+            }
+            Frame::Text(text) => {
+                self.relay.metrics.count_message_received();
+                let Some(Up::Ack { id, confirm }) = protocol::parse(&text) else {
+                    return Err(Ending::NotUnderstood);
+                };
+                self.ack(id, confirm)
+            }
+        }
+    }
+
+    fn ack(&mut self, id: Uuid, confirm: bool) -> Result<(), Ending> {
+        // An ack of a message that an earlier session was sent is as good, but there is no end to
+        // ids that a client can make up.
+        if self.unacked.len() >= self.relay.config.unacked_limit.saturating_mul(2) {
+            return Err(Ending::NotUnderstood);
+        }
+        let recipient = self.registration.account().clone();
+        match self.relay.acks.send(Ack { recipient, id }) {
+            Ok(()) => {
+                self.unacked.insert(id, Progress::Acked { confirm });
+            }
+            Err(Refused::Full | Refused::Closed) => {
+                // The ack is lost, the message is not: it is sent again, and acked again.
+                self.unacked.remove(&id);
+                self.registration.handle().fall_behind();
+            }
+        }
+        Ok(())
     }
 }

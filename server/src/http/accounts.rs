@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use axum::{Json, extract::State, http::StatusCode};
+use axum::{Extension, Json, extract::State, http::StatusCode};
 use serde::Serialize;
 
 use super::error::ApiError;
 use crate::{
+    accept::Peer,
     account::{AccountId, Token},
     relay::{Relay, now},
 };
@@ -21,7 +22,9 @@ pub(super) struct Created {
 /// Creates an account.
 pub(super) async fn create(
     State(relay): State<Arc<Relay>>,
+    Extension(Peer(peer)): Extension<Peer>,
 ) -> Result<(StatusCode, Json<Created>), ApiError> {
+    relay.limit_account(peer.ip())?;
     let (id, token) = (AccountId::generate(), Token::generate()?);
     relay
         .store

@@ -2,13 +2,16 @@
 //!
 //! Knows the status of each error, once. Deliberately shows nothing of a source: that is logged.
 
+use std::time::Duration;
+
 use axum::{
+    extract::rejection::JsonRejection,
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use serde::Serialize;
 
-use crate::store::StoreError;
+use crate::{attachments::S3Error, store::StoreError};
 
 /// Why a request was not done.
 #[derive(Debug, thiserror::Error)]
@@ -25,6 +28,36 @@ pub(crate) enum ApiError {
     /// The request is no WebSocket handshake; the text says why.
     #[error("not a WebSocket handshake: {1}")]
     Handshake(StatusCode, String),
+    /// The handshake comes from a web page that may not connect.
+    #[error("pages of this origin may not connect")]
+    Origin,
+    /// The JSON body cannot be used; the text says why.
+    #[error("{1}")]
+    Body(StatusCode, String),
+    /// A body or text is larger than allowed.
+    #[error("larger than allowed")]
+    TooLarge,
+    /// The next part of the body did not come in time.
+    #[error("the body comes too slowly")]
+    SlowBody,
+    /// The body ended before its end.
+    #[error("the body is not complete")]
+    BrokenBody,
+    /// More requests than allowed; there is room again after this time.
+    #[error("too many requests")]
+    TooMany(Duration),
+    /// The recipient of a message does not exist.
+    #[error("there is no such recipient")]
+    NoRecipient,
+    /// The attachment of a message does not exist or is not the sender's.
+    #[error("there is no such attachment")]
+    NoAttachment,
+    /// The recipient has too many messages waiting.
+    #[error("the recipient has too many messages waiting")]
+    RecipientFull,
+    /// S3 failed.
+    #[error("attachments are not available")]
+    S3(#[from] S3Error),
     /// More sessions than allowed, here or for this account.
     #[error("too many open sessions")]
     TooManySessions,
@@ -49,11 +82,41 @@ impl ApiError {
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::Handshake(status, _) => *status,
-            Self::TooManySessions | Self::Draining | Self::Store(_) => {
+            Self::Origin => StatusCode::FORBIDDEN,
+            Self::Body(status, _) => *status,
+            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::SlowBody => StatusCode::REQUEST_TIMEOUT,
+            Self::BrokenBody => StatusCode::BAD_REQUEST,
+            Self::TooMany(_) | Self::RecipientFull => StatusCode::TOO_MANY_REQUESTS,
+            Self::NoRecipient | Self::NoAttachment => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::TooManySessions | Self::Draining | Self::Store(_) | Self::S3(_) => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
             Self::Randomness(_) | Self::Panic => StatusCode::INTERNAL_SERVER_ERROR,
         }
+    }
+}
+
+impl ApiError {
+    fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::TooMany(wait) => Some(*wait),
+            Self::Store(StoreError::Unavailable(open)) | Self::S3(S3Error::Unavailable(open)) => {
+                Some(open.retry_after)
+            }
+            Self::TooManySessions
+            | Self::Draining
+            | Self::Store(_)
+            | Self::S3(_)
+            | Self::RecipientFull => Some(Duration::from_secs(1)),
+            _ => None,
+        }
+    }
+}
+
+impl From<JsonRejection> for ApiError {
+    fn from(rejection: JsonRejection) -> Self {
+        Self::Body(rejection.status(), rejection.body_text())
     }
 }
 
@@ -81,14 +144,13 @@ impl IntoResponse for ApiError {
             header::CONTENT_TYPE,
             HeaderValue::from_static("application/problem+json"),
         );
-        match self {
-            Self::Unauthorized => {
-                headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-            }
-            Self::TooManySessions | Self::Draining | Self::Store(_) => {
-                headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
-            }
-            _ => {}
+        if matches!(self, Self::Unauthorized) {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        if let Some(wait) = self.retry_after() {
+            // Whole seconds, rounded up: earlier is too early.
+            let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds.max(1)));
         }
         response
     }

@@ -5,7 +5,10 @@
 
 use std::sync::Arc;
 
-use axum::{extract::State, http::StatusCode};
+use axum::{
+    extract::{RawQuery, State},
+    http::StatusCode,
+};
 
 use super::Management;
 
@@ -14,11 +17,32 @@ pub(super) async fn live() -> &'static str {
     "ok\n"
 }
 
-/// `GET /readyz`: 503 once the server is about to stop.
-pub(super) async fn ready(State(management): State<Arc<Management>>) -> (StatusCode, &'static str) {
-    if management.relay.hub.is_draining() {
-        (StatusCode::SERVICE_UNAVAILABLE, "draining\n")
+/// `GET /readyz`: 503 while new work is not welcome; `?verbose` lists what was looked at.
+///
+/// Without S3 messages still flow, so S3 is listed but does not decide.
+pub(super) async fn ready(
+    State(management): State<Arc<Management>>,
+    RawQuery(query): RawQuery,
+) -> (StatusCode, String) {
+    let relay = &management.relay;
+    let is_serving = !relay.hub.is_draining();
+    let has_database = relay.store.is_available();
+    let is_ready = is_serving && has_database;
+    let status = if is_ready {
+        StatusCode::OK
     } else {
-        (StatusCode::OK, "ok\n")
+        StatusCode::SERVICE_UNAVAILABLE
+    };
+    let verdict = |is_good| if is_good { "ok" } else { "failed" };
+    if query.is_none_or(|query| query != "verbose") {
+        return (status, format!("{}\n", verdict(is_ready)));
     }
+    let checks = [
+        ("serving", is_serving),
+        ("database", has_database),
+        ("s3", relay.attachments.is_available()),
+        ("ready", is_ready),
+    ];
+    let lines = checks.map(|(name, is_good)| format!("{name} {}\n", verdict(is_good)));
+    (status, lines.concat())
 }

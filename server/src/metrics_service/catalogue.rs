@@ -40,6 +40,25 @@ const FAST: &[Bound] = &[
     1_000_000, 2_500_000, 5_000_000, 10_000_000,
 ];
 
+/// Bounds for work that waits for networks and clients: 1 ms to 5 min.
+const SLOW: &[Bound] = &[
+    1_000,
+    5_000,
+    10_000,
+    25_000,
+    50_000,
+    100_000,
+    250_000,
+    500_000,
+    1_000_000,
+    2_500_000,
+    5_000_000,
+    10_000_000,
+    30_000_000,
+    60_000_000,
+    300_000_000,
+];
+
 macro_rules! catalogue {
     ($($constant:ident = $kind:expr, $name:literal [$($label:literal),*] $unit:literal $help:literal;)+) => {
         $(
@@ -79,12 +98,28 @@ catalogue! {
         "Data messages written to WebSockets; pings and close frames do not count.";
     WS_MESSAGES_RECEIVED = Kind::Counter, "ws_messages_received_total" [] "messages"
         "Data messages read from WebSockets, valid or not; pongs and close frames do not count.";
+    CHANNEL_DEPTH = Kind::Gauge, "channel_queue_depth" ["type"] "messages"
+        "Messages now in a queue: `outbound` (to the sessions, summed) or `ack` (to the database).";
+    CHANNEL_DROPPED = Kind::Counter, "channel_dropped_messages" ["type"] "messages"
+        "Messages that a full queue refused; none is lost, each is still in the database and is delivered later.";
+    BUS_EVENTS_PUBLISHED = Kind::Counter, "message_bus_events_published_total" [] "events"
+        "Events handed to the message bus.";
+    BUS_EVENTS_MISSED = Kind::Counter, "message_bus_events_missed_total" [] "events"
+        "Events that the gateway was too slow to take from the message bus; the sessions then read the database instead.";
+    BREAKER_STATE = Kind::Gauge, "circuit_breaker_state" ["breaker"] "state"
+        "State of a circuit breaker (`database` or `s3`): 0 closed, 1 half-open, 2 open.";
+    BREAKER_TRANSITIONS = Kind::Counter, "circuit_breaker_transitions_total" ["breaker", "to"] "transitions"
+        "Changes of a circuit breaker's state, so that an open time between two scrapes is seen.";
     DB_POOL_WAIT = Kind::Histogram(FAST), "db_pool_wait_duration_seconds" ["outcome"] "seconds"
         "Time spent waiting for a database connection, without connecting and querying; outcome acquired, failed or cancelled.";
     DB_CONNECT = Kind::Histogram(FAST), "db_connect_duration_seconds" [] "seconds"
         "Time spent opening a new database connection.";
     DB_QUERY = Kind::Histogram(FAST), "db_query_duration_seconds" ["statement", "outcome"] "seconds"
         "Time spent executing a statement; outcome ok, refused (a constraint said no), failed or cancelled.";
+    S3_UPLOAD = Kind::Histogram(SLOW), "s3_upload_duration_seconds" ["outcome"] "seconds"
+        "Time from an upload's first byte to the stored object, as fast as the client sends; outcome ok, failed or cancelled.";
+    S3_DOWNLOAD = Kind::Histogram(SLOW), "s3_download_duration_seconds" ["outcome"] "seconds"
+        "Time from asking for an object to its last byte, as fast as the client reads; outcome ok, failed or cancelled.";
 }
 
 /// The catalogue as a Markdown table: name, type, labels, unit, meaning and buckets.

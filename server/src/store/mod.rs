@@ -4,18 +4,25 @@
 //! run on SQLite and PostgreSQL; only the migrations differ.
 
 mod accounts;
+mod attachments;
+mod messages;
 mod pool;
 
 use std::{path::Path, sync::Arc};
 
+pub(crate) use attachments::Attachment;
+pub(crate) use messages::{Ack, NewMessage, Stored};
 pub use pool::OpenError;
 use pool::Pool;
 
-use crate::{config::Config, metrics_service::MetricsService};
+use crate::{breaker::Open, config::Config, metrics_service::MetricsService};
 
 /// Why the store did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
+    /// The database kept failing and is left alone for a while.
+    #[error("the database is not available")]
+    Unavailable(#[from] Open),
     /// No connection became free, or none could be opened.
     #[error("no database connection")]
     Connection(#[source] sqlx::Error),
@@ -43,6 +50,11 @@ impl Store {
         Ok(Self {
             pool: Pool::open(config, metrics).await?,
         })
+    }
+
+    /// Whether the database is being asked at all, or left alone because it kept failing.
+    pub(crate) fn is_available(&self) -> bool {
+        self.pool.is_available()
     }
 
     /// Waits for statements in flight and closes every connection.

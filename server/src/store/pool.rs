@@ -3,7 +3,12 @@
 //! Knows how long waiting, connecting and querying take, and keeps the three apart. Deliberately
 //! knows no table.
 
-use std::{cell::Cell, io, sync::Arc, time::Duration};
+use std::{
+    cell::Cell,
+    io,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use sqlx::{
     Any, AnyConnection, Executor as _,
@@ -11,10 +16,14 @@ use sqlx::{
     migrate::{MigrateError, Migrator},
     pool::PoolConnection,
 };
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::{
+    sync::{Semaphore, SemaphorePermit},
+    time::timeout,
+};
 
 use super::{StoreError, sqlite_url};
 use crate::{
+    breaker::{Admission, Breaker, Policy},
     config::Config,
     metrics_service::{MetricsService, Stopwatch},
 };
@@ -60,6 +69,7 @@ pub(super) struct Pool {
     /// As many permits as connections: waiting for one is waiting, and nothing else.
     permits: Semaphore,
     timeout: Duration,
+    breaker: Breaker,
     metrics: Arc<MetricsService>,
 }
 
@@ -91,10 +101,10 @@ impl Pool {
             config.database_connections
         };
         let options: AnyConnectOptions = url.parse().map_err(OpenError::Connect)?;
-        let timeout = config.database_timeout.get();
+        let patience = config.database_timeout.get();
         let connections = AnyPoolOptions::new()
             .max_connections(size)
-            .acquire_timeout(timeout)
+            .acquire_timeout(patience)
             // A file does not go away; a server may, and a ping is cheaper than a lost message.
             .test_before_acquire(!is_sqlite)
             .idle_timeout(None)
@@ -117,52 +127,74 @@ impl Pool {
             .await
             .map_err(OpenError::Migrate)?;
         let permits = Semaphore::new(size as usize);
+        let policy = Policy {
+            failures: config.breaker_failures,
+            cool_down: config.breaker_cool_down.get(),
+        };
         Ok(Self {
             connections,
             permits,
-            timeout,
+            timeout: patience,
+            breaker: Breaker::new("database", policy, Arc::clone(&metrics)),
             metrics,
         })
     }
 
-    /// Waits for a connection.
+    /// Waits for a connection, unless the database kept failing.
     pub(super) async fn acquire(&self) -> Result<Connection<'_>, StoreError> {
+        let admission = self.breaker.admit(Instant::now())?;
         let waiting = self.metrics.time_pool_wait();
-        let Ok(permit) = tokio::time::timeout(self.timeout, self.permits.acquire()).await else {
-            waiting.finish("failed");
-            return Err(StoreError::Connection(sqlx::Error::PoolTimedOut));
-        };
-        // The semaphore is never closed, so there is a permit.
-        let permit = permit.map_err(|_| StoreError::Connection(sqlx::Error::PoolClosed))?;
-        let waited = waiting.elapsed();
-        let acquire = async {
-            let result = self.connections.acquire().await;
-            (result, IS_OPENED.with(Cell::get))
-        };
-        match IS_OPENED.scope(Cell::new(false), acquire).await {
-            (Ok(connection), true) => {
-                self.metrics
-                    .record_connect(waiting.elapsed().saturating_sub(waited));
-                waiting.finish_at("acquired", waited);
+        match self.wait().await {
+            Ok(Acquired {
+                connection,
+                permit,
+                waited,
+                is_opened,
+            }) => {
+                if is_opened {
+                    let connecting = waiting.elapsed().saturating_sub(waited);
+                    self.metrics.record_connect(connecting);
+                    waiting.finish_at("acquired", waited);
+                } else {
+                    waiting.finish("acquired");
+                }
                 Ok(Connection {
                     connection,
+                    admission,
                     metrics: &self.metrics,
                     _permit: permit,
                 })
             }
-            (Ok(connection), false) => {
-                waiting.finish("acquired");
-                Ok(Connection {
-                    connection,
-                    metrics: &self.metrics,
-                    _permit: permit,
-                })
-            }
-            (Err(error), _) => {
+            Err(error) => {
                 waiting.finish("failed");
+                admission.record(false, Instant::now());
                 Err(StoreError::Connection(error))
             }
         }
+    }
+
+    async fn wait(&self) -> Result<Acquired<'_>, sqlx::Error> {
+        let start = Instant::now();
+        let permit = timeout(self.timeout, self.permits.acquire()).await;
+        let permit = permit.map_err(|_| sqlx::Error::PoolTimedOut)?;
+        let permit = permit.map_err(|_| sqlx::Error::PoolClosed)?;
+        let waited = start.elapsed();
+        let acquire = async {
+            let connection = self.connections.acquire().await;
+            connection.map(|connection| (connection, IS_OPENED.with(Cell::get)))
+        };
+        let (connection, is_opened) = IS_OPENED.scope(Cell::new(false), acquire).await?;
+        Ok(Acquired {
+            connection,
+            permit,
+            waited,
+            is_opened,
+        })
+    }
+
+    /// Whether the database is being asked at all.
+    pub(super) fn is_available(&self) -> bool {
+        !self.breaker.is_open(Instant::now())
     }
 
     pub(super) async fn close(&self) {
@@ -170,39 +202,68 @@ impl Pool {
     }
 }
 
+struct Acquired<'a> {
+    connection: PoolConnection<Any>,
+    permit: SemaphorePermit<'a>,
+    /// Time until a connection was free, or there was room to open one.
+    waited: Duration,
+    is_opened: bool,
+}
+
 /// A connection on loan.
 pub(super) struct Connection<'a> {
     connection: PoolConnection<Any>,
+    admission: Admission<'a>,
     metrics: &'a Arc<MetricsService>,
     _permit: SemaphorePermit<'a>,
 }
 
-impl Connection<'_> {
+impl<'a> Connection<'a> {
     /// The connection, and a measurement of the statement that is about to run on it.
-    pub(super) fn statement(&mut self, name: &'static str) -> (&mut AnyConnection, Statement) {
-        let stopwatch = self.metrics.time_query(name);
-        (&mut self.connection, Statement { name, stopwatch })
+    pub(super) fn statement(
+        &mut self,
+        name: &'static str,
+    ) -> (&mut AnyConnection, Statement<'_, 'a>) {
+        let Self {
+            connection,
+            admission,
+            metrics,
+            ..
+        } = self;
+        let stopwatch = metrics.time_query(name);
+        (
+            connection,
+            Statement {
+                name,
+                stopwatch,
+                admission,
+            },
+        )
     }
 }
 
-/// A statement under measurement.
-pub(super) struct Statement {
+/// A statement, or a transaction of a few, under measurement.
+pub(super) struct Statement<'s, 'a> {
     name: &'static str,
     stopwatch: Stopwatch,
+    admission: &'s Admission<'a>,
 }
 
-impl Statement {
+impl Statement<'_, '_> {
     /// Ends the measurement with the statement's outcome.
     pub(super) fn finish<T>(self, result: Result<T, sqlx::Error>) -> Result<T, StoreError> {
         let Self {
             name: statement,
             stopwatch,
+            admission,
         } = self;
-        stopwatch.finish(match &result {
+        let outcome = match &result {
             Ok(_) => "ok",
             Err(error) if is_refusal(error) => "refused",
             Err(_) => "failed",
-        });
+        };
+        stopwatch.finish(outcome);
+        admission.record(outcome != "failed", Instant::now());
         result.map_err(|source| StoreError::Statement { statement, source })
     }
 }

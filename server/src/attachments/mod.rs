@@ -1,0 +1,137 @@
+//! Attachments: streamed to and from S3, never whole in memory.
+//!
+//! Knows S3 and how long it takes. Deliberately knows neither accounts nor names: a key is the
+//! attachment's id. If the process dies between the end of an upload and its row in the database,
+//! an object remains that nobody can fetch.
+
+mod download;
+mod embedded;
+mod upload;
+
+use std::{sync::Arc, time::Instant};
+
+use aws_sdk_s3::{
+    Client,
+    config::{
+        BehaviorVersion, Region, RequestChecksumCalculation, retry::RetryConfig,
+        timeout::TimeoutConfig,
+    },
+    error::{DisplayErrorContext, SdkError},
+};
+use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
+pub use embedded::EmbeddedError;
+use tokio::sync::Semaphore;
+pub(crate) use upload::Uploaded;
+use uuid::Uuid;
+
+use crate::{
+    breaker::{Breaker, Open, Policy},
+    config::Config,
+    metrics_service::MetricsService,
+};
+
+/// Longest time for one attempt of one request to S3, a part's upload included.
+const ATTEMPT_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(20);
+const CONNECT_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(3);
+
+/// Why an attachment was not moved.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum S3Error {
+    /// S3 kept failing and is left alone for a while.
+    #[error("attachments are not available")]
+    Unavailable(#[from] Open),
+    /// S3 did not do what it was asked; the text is its whole chain of reasons.
+    #[error("S3 failed: {0}")]
+    Failed(String),
+}
+
+impl<E, R> From<SdkError<E, R>> for S3Error
+where
+    E: std::error::Error + Send + Sync + 'static,
+    R: std::fmt::Debug + Send + Sync + 'static,
+{
+    fn from(error: SdkError<E, R>) -> Self {
+        // The chain is generic in each operation, so its text is what can be carried.
+        Self::Failed(DisplayErrorContext(error).to_string())
+    }
+}
+
+/// The S3 of one relay.
+pub(crate) struct Attachments {
+    client: Client,
+    bucket: String,
+    breaker: Breaker,
+    uploads: Semaphore,
+    metrics: Arc<MetricsService>,
+}
+
+impl Attachments {
+    /// Connects to the bucket that `config` names, or starts the embedded S3.
+    pub(crate) async fn open(
+        config: &Config,
+        metrics: Arc<MetricsService>,
+    ) -> Result<Self, EmbeddedError> {
+        let http = aws_smithy_http_client::Builder::new()
+            .tls_provider(Provider::Rustls(CryptoMode::Ring))
+            .build_https();
+        let timeouts = TimeoutConfig::builder()
+            .connect_timeout(CONNECT_TIMEOUT)
+            .operation_attempt_timeout(ATTEMPT_TIMEOUT)
+            .build();
+        let (settings, bucket) = if config.attachments_bucket.is_empty() {
+            embedded::start(config).await?
+        } else {
+            let settings = aws_config::defaults(BehaviorVersion::latest())
+                .http_client(http.clone())
+                .load()
+                .await;
+            (
+                aws_sdk_s3::config::Builder::from(&settings),
+                config.attachments_bucket.clone(),
+            )
+        };
+        let mut settings = settings
+            .behavior_version(BehaviorVersion::latest())
+            .http_client(http)
+            .timeout_config(timeouts)
+            .retry_config(RetryConfig::standard().with_max_attempts(3))
+            // Many S3-compatible services refuse the checksums that are only "supported".
+            .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
+            // Services other than Amazon's seldom have a host name for each bucket.
+            .force_path_style(true)
+            .build();
+        if settings.region().is_none() {
+            settings = settings
+                .to_builder()
+                .region(Region::new("us-east-1"))
+                .build();
+        }
+        let policy = Policy {
+            failures: config.breaker_failures,
+            cool_down: config.breaker_cool_down.get(),
+        };
+        Ok(Self {
+            client: Client::from_conf(settings),
+            bucket,
+            breaker: Breaker::new("s3", policy, Arc::clone(&metrics)),
+            uploads: Semaphore::new(config.uploads_limit),
+            metrics,
+        })
+    }
+
+    /// Whether S3 is being asked at all.
+    pub(crate) fn is_available(&self) -> bool {
+        !self.breaker.is_open(Instant::now())
+    }
+
+    /// Removes an attachment that nothing refers to.
+    pub(crate) async fn delete(&self, id: &Uuid) -> Result<(), S3Error> {
+        let request = self
+            .client
+            .delete_object()
+            .bucket(&self.bucket)
+            .key(id.to_string());
+        request.send().await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,268 @@
+//! Circuit breakers: stop asking a dependency that fails, and try it again after a while.
+//!
+//! Knows the three states and shows each change at once. Deliberately does not know what a failure
+//! is; the caller says. Time is given to the state machine, it reads no clock.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use crate::metrics_service::MetricsService;
+
+/// When a breaker opens and for how long.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Policy {
+    /// Failures in a row that open it.
+    pub(crate) failures: u32,
+    /// Time from opening to the next attempt.
+    pub(crate) cool_down: Duration,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum State {
+    Closed { failures: u32 },
+    Open { until: Instant },
+    HalfOpen { is_probing: bool },
+}
+
+impl State {
+    fn value(self) -> f64 {
+        match self {
+            Self::Closed { .. } => 0.0,
+            Self::HalfOpen { .. } => 1.0,
+            Self::Open { .. } => 2.0,
+        }
+    }
+
+    fn label(self) -> &'static str {
+        match self {
+            Self::Closed { .. } => "closed",
+            Self::HalfOpen { .. } => "half_open",
+            Self::Open { .. } => "open",
+        }
+    }
+}
+
+/// The breaker of one dependency.
+pub(crate) struct Breaker {
+    name: &'static str,
+    policy: Policy,
+    circuit: Mutex<Circuit>,
+    metrics: Arc<MetricsService>,
+}
+
+struct Circuit {
+    state: State,
+    /// Grows with each change: a verdict on an earlier state no longer counts.
+    generation: u64,
+}
+
+/// The dependency is not to be asked before this time has passed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not asked, because it kept failing")]
+pub struct Open {
+    /// Time until the next attempt is made.
+    pub retry_after: Duration,
+}
+
+impl Breaker {
+    /// A closed breaker; its metric is there from the start.
+    pub(crate) fn new(name: &'static str, policy: Policy, metrics: Arc<MetricsService>) -> Self {
+        let state = State::Closed { failures: 0 };
+        metrics.show_breaker(name, state.value());
+        let circuit = Mutex::new(Circuit {
+            state,
+            generation: 0,
+        });
+        Self {
+            name,
+            policy,
+            circuit,
+            metrics,
+        }
+    }
+
+    /// Asks to use the dependency.
+    pub(crate) fn admit(&self, now: Instant) -> Result<Admission<'_>, Open> {
+        let mut circuit = self.refresh(now);
+        match circuit.state {
+            State::Closed { .. } => {}
+            State::HalfOpen { is_probing: false } => {
+                circuit.state = State::HalfOpen { is_probing: true };
+            }
+            State::HalfOpen { is_probing: true } => {
+                return Err(Open {
+                    retry_after: Duration::from_secs(1),
+                });
+            }
+            State::Open { until } => {
+                return Err(Open {
+                    retry_after: until - now,
+                });
+            }
+        }
+        let is_probe = circuit.state == State::HalfOpen { is_probing: true };
+        Ok(Admission {
+            breaker: self,
+            generation: circuit.generation,
+            is_probe,
+        })
+    }
+
+    /// Whether the dependency is being asked at all; an open breaker whose time is over is half-open.
+    pub(crate) fn is_open(&self, now: Instant) -> bool {
+        matches!(self.refresh(now).state, State::Open { .. })
+    }
+
+    fn refresh(&self, now: Instant) -> MutexGuard<'_, Circuit> {
+        // Nothing panics while it holds the lock.
+        let mut circuit = self.circuit.lock().unwrap_or_else(PoisonError::into_inner);
+        if matches!(circuit.state, State::Open { until } if now >= until) {
+            self.change(&mut circuit, State::HalfOpen { is_probing: false });
+        }
+        circuit
+    }
+
+    fn change(&self, circuit: &mut Circuit, state: State) {
+        circuit.state = state;
+        circuit.generation += 1;
+        self.metrics.show_breaker(self.name, state.value());
+        self.metrics
+            .count_breaker_transition(self.name, state.label());
+        tracing::warn!(
+            breaker = self.name,
+            state = state.label(),
+            "circuit breaker changed"
+        );
+    }
+}
+
+/// Leave to use the dependency. Dropped without a verdict, it says nothing of the dependency.
+pub(crate) struct Admission<'a> {
+    breaker: &'a Breaker,
+    generation: u64,
+    is_probe: bool,
+}
+
+impl Admission<'_> {
+    /// Says whether the dependency worked; may be said several times.
+    pub(crate) fn record(&self, is_working: bool, now: Instant) {
+        let breaker = self.breaker;
+        let mut circuit = breaker.refresh(now);
+        if circuit.generation != self.generation {
+            return;
+        }
+        match (circuit.state, is_working) {
+            (State::Closed { .. }, true) => circuit.state = State::Closed { failures: 0 },
+            (State::HalfOpen { .. }, true) => {
+                breaker.change(&mut circuit, State::Closed { failures: 0 });
+            }
+            (State::Closed { failures }, false) if failures + 1 < breaker.policy.failures => {
+                circuit.state = State::Closed {
+                    failures: failures + 1,
+                };
+            }
+            (State::Closed { .. } | State::HalfOpen { .. }, false) => {
+                let until = now + breaker.policy.cool_down;
+                breaker.change(&mut circuit, State::Open { until });
+            }
+            (State::Open { .. }, _) => {}
+        }
+    }
+}
+
+impl Drop for Admission<'_> {
+    fn drop(&mut self) {
+        let lock = self.breaker.circuit.lock();
+        let mut circuit = lock.unwrap_or_else(PoisonError::into_inner);
+        if self.is_probe && circuit.generation == self.generation {
+            // The attempt was cancelled: the next caller makes it instead.
+            circuit.state = State::HalfOpen { is_probing: false };
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Buckets;
+
+    const COOL_DOWN: Duration = Duration::from_secs(5);
+
+    fn breaker() -> (Breaker, Arc<MetricsService>, Instant) {
+        let metrics = Arc::new(MetricsService::new(&Buckets::default()).unwrap());
+        let policy = Policy {
+            failures: 2,
+            cool_down: COOL_DOWN,
+        };
+        let breaker = Breaker::new("database", policy, Arc::clone(&metrics));
+        (breaker, metrics, Instant::now())
+    }
+
+    fn shown(metrics: &MetricsService) -> String {
+        let text = metrics.render();
+        let prefix = "circuit_breaker_state{breaker=\"database\"} ";
+        text.lines()
+            .find_map(|line| line.strip_prefix(prefix))
+            .unwrap()
+            .to_owned()
+    }
+
+    #[test]
+    fn the_gauge_follows_every_change() {
+        let (breaker, metrics, now) = breaker();
+        assert_eq!(shown(&metrics), "0");
+        breaker.admit(now).unwrap().record(false, now);
+        assert_eq!(shown(&metrics), "0");
+        breaker.admit(now).unwrap().record(false, now);
+        assert_eq!(shown(&metrics), "2");
+        assert_eq!(
+            breaker.admit(now).err(),
+            Some(Open {
+                retry_after: COOL_DOWN
+            })
+        );
+        assert!(!breaker.is_open(now + COOL_DOWN));
+        assert_eq!(shown(&metrics), "1");
+        breaker
+            .admit(now + COOL_DOWN)
+            .unwrap()
+            .record(true, now + COOL_DOWN);
+        assert_eq!(shown(&metrics), "0");
+    }
+
+    #[test]
+    fn half_open_lets_one_through_and_a_cancelled_one_makes_room() {
+        let (breaker, metrics, now) = breaker();
+        for _ in 0..2 {
+            breaker.admit(now).unwrap().record(false, now);
+        }
+        let later = now + COOL_DOWN;
+        let probe = breaker.admit(later).unwrap();
+        assert!(breaker.admit(later).is_err());
+        drop(probe);
+        breaker.admit(later).unwrap().record(false, later);
+        assert_eq!(shown(&metrics), "2");
+    }
+
+    #[test]
+    fn a_verdict_on_an_earlier_state_is_ignored() {
+        let (breaker, metrics, now) = breaker();
+        let late = breaker.admit(now).unwrap();
+        for _ in 0..2 {
+            breaker.admit(now).unwrap().record(false, now);
+        }
+        late.record(true, now);
+        assert_eq!(shown(&metrics), "2");
+    }
+
+    #[test]
+    fn a_success_between_failures_starts_the_count_again() {
+        let (breaker, metrics, now) = breaker();
+        for is_working in [false, true, false] {
+            breaker.admit(now).unwrap().record(is_working, now);
+        }
+        assert_eq!(shown(&metrics), "0");
+    }
+}

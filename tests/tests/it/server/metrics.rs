@@ -1,0 +1,480 @@
+//! Act, scrape, assert: every metric of the mission says what was done.
+
+use std::time::Duration;
+
+use http::{Method, StatusCode, header};
+use tests::database::Database;
+use tests::postgres::Postgres;
+use tests::relay::{Account, BOUND, Relay, read_head, reset};
+use tests::wait;
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
+
+use super::{scenarios, start};
+
+scenarios!(
+    requests_are_counted_by_route_and_status,
+    a_request_whose_client_left_is_counted_as_499,
+    sessions_and_their_messages_are_counted,
+    a_full_outbound_queue_is_seen_and_nothing_is_lost,
+    a_full_ack_queue_is_seen_and_nothing_is_lost,
+    waits_and_statements_are_timed_by_outcome,
+    transfers_are_timed_to_their_last_byte_or_their_end,
+    the_breaker_of_s3_follows_its_failures,
+    the_breaker_of_the_database_follows_its_failures,
+);
+
+async fn requests_are_counted_by_route_and_status(database: Database) {
+    let relay = start(&database, &[]).await;
+    let account = relay.account().await.unwrap();
+    for _ in 0..3 {
+        relay
+            .request(Method::GET, "/nothing", None, "")
+            .await
+            .unwrap();
+    }
+    relay
+        .request(Method::PUT, "/v1/accounts", None, "")
+        .await
+        .unwrap();
+    relay
+        .request(Method::GET, "/v1/gateway", Some(&account), "")
+        .await
+        .unwrap();
+    let page = relay.scrape().await.unwrap();
+    let check = |method, route, status, expected: f64| {
+        let labels = [("method", method), ("route", route), ("status", status)];
+        assert_eq!(
+            page.value("http_requests_total", &labels).unwrap(),
+            expected,
+            "{labels:?}"
+        );
+        let timed = page.value("http_request_duration_seconds_count", &labels[..2]);
+        assert_eq!(timed.unwrap(), expected, "{labels:?}");
+    };
+    check("POST", "/v1/accounts", "201", 1.0);
+    check("GET", "unmatched", "404", 3.0);
+    check("PUT", "/v1/accounts", "405", 1.0);
+    check("GET", "/v1/gateway", "400", 1.0);
+}
+
+async fn a_request_whose_client_left_is_counted_as_499(database: Database) {
+    let relay = start(&database, &["--uploads-limit=1"]).await;
+    let account = relay.account().await.unwrap();
+    let _first = start_upload(&relay, &account, 10, b"12345").await;
+    relay
+        .expect("http_open_connections", &[], 1.0)
+        .await
+        .unwrap();
+    // The second upload waits for its turn.
+    let second = start_upload(&relay, &account, 0, b"").await;
+    relay
+        .expect("http_open_connections", &[], 2.0)
+        .await
+        .unwrap();
+    drop(second);
+    let labels = [
+        ("method", "POST"),
+        ("route", "/v1/attachments"),
+        ("status", "499"),
+    ];
+    relay
+        .expect("http_requests_total", &labels, 1.0)
+        .await
+        .unwrap();
+    relay
+        .expect("http_open_connections", &[], 1.0)
+        .await
+        .unwrap();
+}
+
+async fn sessions_and_their_messages_are_counted(database: Database) {
+    let relay = start(&database, &[]).await;
+    let (from, to) = (
+        relay.account().await.unwrap(),
+        relay.account().await.unwrap(),
+    );
+    let mut client = relay.connect(&to).await.unwrap();
+    relay.expect("active_connections", &[], 1.0).await.unwrap();
+    let mut sent = Vec::new();
+    for n in 0..3 {
+        sent.push(relay.send(&from, &to, &n.to_string()).await.unwrap());
+    }
+    for id in &sent {
+        assert_eq!(client.receive().await.unwrap()["id"], *id);
+    }
+    let page = relay.scrape().await.unwrap();
+    assert_eq!(page.value("ws_messages_sent_total", &[]).unwrap(), 3.0);
+    assert_eq!(page.value("ws_messages_received_total", &[]).unwrap(), 0.0);
+    assert_eq!(
+        page.value("message_bus_events_published_total", &[])
+            .unwrap(),
+        3.0
+    );
+    for id in &sent {
+        client.ack(id).await.unwrap();
+    }
+    // Each ack was confirmed by a frame.
+    let page = relay.scrape().await.unwrap();
+    assert_eq!(page.value("ws_messages_sent_total", &[]).unwrap(), 6.0);
+    assert_eq!(page.value("ws_messages_received_total", &[]).unwrap(), 3.0);
+    client.close().await.unwrap();
+    relay.expect("active_connections", &[], 0.0).await.unwrap();
+    let closed = [("reason", "closed_by_peer")];
+    relay
+        .expect("ws_sessions_closed_total", &closed, 1.0)
+        .await
+        .unwrap();
+}
+
+async fn a_full_outbound_queue_is_seen_and_nothing_is_lost(database: Database) {
+    let relay = start(&database, &["--unacked-limit=1", "--outbound-capacity=3"]).await;
+    let (from, to) = (
+        relay.account().await.unwrap(),
+        relay.account().await.unwrap(),
+    );
+    let outbound = [("type", "outbound")];
+    let mut client = relay.connect(&to).await.unwrap();
+    let mut sent = vec![relay.send(&from, &to, "0").await.unwrap()];
+    // It is taken from the queue, or read from the database; the others stay in the queue.
+    relay
+        .expect("ws_messages_sent_total", &[], 1.0)
+        .await
+        .unwrap();
+    relay
+        .expect("channel_queue_depth", &outbound, 0.0)
+        .await
+        .unwrap();
+    for n in 1..4 {
+        sent.push(relay.send(&from, &to, &n.to_string()).await.unwrap());
+    }
+    relay
+        .expect("channel_queue_depth", &outbound, 3.0)
+        .await
+        .unwrap();
+    relay
+        .expect("channel_dropped_messages", &outbound, 0.0)
+        .await
+        .unwrap();
+    for n in 4..6 {
+        sent.push(relay.send(&from, &to, &n.to_string()).await.unwrap());
+    }
+    // After the first refusal the session reads the database instead.
+    relay
+        .expect("channel_dropped_messages", &outbound, 1.0)
+        .await
+        .unwrap();
+    relay
+        .expect("channel_queue_depth", &outbound, 3.0)
+        .await
+        .unwrap();
+    for id in &sent {
+        assert_eq!(client.receive().await.unwrap()["id"], *id);
+        assert!(client.ack(id).await.unwrap().is_empty());
+    }
+    relay
+        .expect("channel_queue_depth", &outbound, 0.0)
+        .await
+        .unwrap();
+}
+
+async fn a_full_ack_queue_is_seen_and_nothing_is_lost(database: Database) {
+    let relay = start(&database, &["--ack-capacity=2"]).await;
+    let (from, to) = (
+        relay.account().await.unwrap(),
+        relay.account().await.unwrap(),
+    );
+    let mut client = relay.connect(&to).await.unwrap();
+    let mut sent = Vec::new();
+    for n in 0..4 {
+        sent.push(relay.send(&from, &to, &n.to_string()).await.unwrap());
+    }
+    for id in &sent {
+        assert_eq!(client.receive().await.unwrap()["id"], *id);
+    }
+    let lock = database.lock().unwrap();
+    let ack = |id: &String| {
+        serde_json::json!({"type": "ack", "id": id})
+            .to_string()
+            .into()
+    };
+    client.write(ack(&sent[0])).await.unwrap();
+    // The first is on its way to the database, two wait, the last is refused.
+    relay
+        .expect("ws_messages_received_total", &[], 1.0)
+        .await
+        .unwrap();
+    relay
+        .expect("channel_queue_depth", &[("type", "ack")], 0.0)
+        .await
+        .unwrap();
+    for id in &sent[1..] {
+        client.write(ack(id)).await.unwrap();
+    }
+    relay
+        .expect("channel_queue_depth", &[("type", "ack")], 2.0)
+        .await
+        .unwrap();
+    relay
+        .expect("channel_dropped_messages", &[("type", "ack")], 1.0)
+        .await
+        .unwrap();
+    drop(lock);
+    for id in &sent[3..] {
+        assert_eq!(client.receive().await.unwrap()["id"], *id, "sent again");
+        client.ack(id).await.unwrap();
+    }
+    relay
+        .expect("channel_queue_depth", &[("type", "ack")], 0.0)
+        .await
+        .unwrap();
+}
+
+async fn waits_and_statements_are_timed_by_outcome(database: Database) {
+    let flags = [
+        "--database-connections=1",
+        "--database-timeout=1500ms",
+        "--breaker-failures=100",
+    ];
+    let relay = start(&database, &flags).await;
+    let account = relay.account().await.unwrap();
+    let stranger = Account {
+        id: "00000000-0000-4000-8000-000000000000".into(),
+        ..account.clone()
+    };
+    let answer = relay
+        .post(
+            &account,
+            &serde_json::json!({"to": stranger.id, "body": ""}),
+        )
+        .await;
+    assert_eq!(answer.unwrap().status, StatusCode::UNPROCESSABLE_ENTITY);
+    let statement = |statement, outcome| [("statement", statement), ("outcome", outcome)];
+    const WAITS: &str = "db_pool_wait_duration_seconds_count";
+    let page = relay.scrape().await.unwrap();
+    let count = |labels: [(&str, &str); 2]| page.value("db_query_duration_seconds_count", &labels);
+    assert_eq!(count(statement("create_account", "ok")).unwrap(), 1.0);
+    assert_eq!(count(statement("find_account", "ok")).unwrap(), 1.0);
+    assert_eq!(count(statement("store_message", "refused")).unwrap(), 1.0);
+    let waits = |outcome| [("outcome", outcome)];
+    assert_eq!(page.value(WAITS, &waits("acquired")).unwrap(), 3.0);
+
+    let lock = database.lock().unwrap();
+    let holder = async {
+        // Until the lock is gone; SQLite may lose patience before.
+        let _ = tokio::time::timeout(Duration::from_secs(3), relay.account()).await;
+        drop(lock);
+    };
+    let waiters = async {
+        relay.expect(WAITS, &waits("acquired"), 4.0).await.unwrap();
+        tokio::join!(relay.account(), async {
+            // Leaves while it waits for the one connection.
+            let request = b"POST /v1/accounts HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n";
+            let mut stream = TcpStream::connect(relay.public).await.unwrap();
+            stream.write_all(request).await.unwrap();
+            relay
+                .expect("http_open_connections", &[], 3.0)
+                .await
+                .unwrap();
+            drop(stream);
+        })
+    };
+    let ((), (refused, ())) = tokio::join!(holder, waiters);
+    assert!(refused.is_err(), "{refused:?}");
+    relay.expect(WAITS, &waits("failed"), 1.0).await.unwrap();
+    relay.expect(WAITS, &waits("cancelled"), 1.0).await.unwrap();
+}
+
+async fn transfers_are_timed_to_their_last_byte_or_their_end(database: Database) {
+    let relay = start(&database, &[]).await;
+    let account = relay.account().await.unwrap();
+    // More than one part of 5 MiB.
+    let bytes: Vec<u8> = (0..8 << 20).map(|n: u32| (n >> 8) as u8).collect();
+    let answer = relay.request(
+        Method::POST,
+        "/v1/attachments",
+        Some(&account),
+        bytes.clone(),
+    );
+    let answer = answer.await.unwrap();
+    assert_eq!(answer.status, StatusCode::CREATED, "{answer:?}");
+    let id = answer.json().unwrap()["id"].as_str().unwrap().to_owned();
+    relay
+        .expect(
+            "s3_upload_duration_seconds_count",
+            &[("outcome", "ok")],
+            1.0,
+        )
+        .await
+        .unwrap();
+
+    let path = format!("/v1/attachments/{id}");
+    let answer = relay
+        .request(Method::GET, &path, Some(&account), "")
+        .await
+        .unwrap();
+    assert!(answer.body == bytes, "{} bytes", answer.body.len());
+    relay
+        .expect(
+            "s3_download_duration_seconds_count",
+            &[("outcome", "ok")],
+            1.0,
+        )
+        .await
+        .unwrap();
+
+    // A client that goes away in the middle, up and down.
+    let upload = start_upload(&relay, &account, 10 << 20, &bytes[..6 << 20]).await;
+    drop(upload);
+    let cancelled = [("outcome", "cancelled")];
+    relay
+        .expect("s3_upload_duration_seconds_count", &cancelled, 1.0)
+        .await
+        .unwrap();
+    let mut stream = TcpStream::connect(relay.public).await.unwrap();
+    let token = &account.token;
+    let request =
+        format!("GET {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    read_head(&mut stream).await.unwrap();
+    reset(stream).unwrap();
+    relay
+        .expect("s3_download_duration_seconds_count", &cancelled, 1.0)
+        .await
+        .unwrap();
+}
+
+async fn the_breaker_of_s3_follows_its_failures(database: Database) {
+    let environment = [
+        ("AWS_ENDPOINT_URL", "http://127.0.0.1:1"),
+        ("AWS_ACCESS_KEY_ID", "x"),
+        ("AWS_SECRET_ACCESS_KEY", "x"),
+        ("AWS_REGION", "us-east-1"),
+    ];
+    let flags = [
+        "--attachments-bucket=bucket",
+        "--breaker-failures=1",
+        "--breaker-cool-down=2s",
+    ];
+    let url = ["--database-url", &database.url];
+    let flags: Vec<&str> = url.iter().chain(&flags).copied().collect();
+    let relay = Relay::start_with(database.directory.path(), &flags, &environment)
+        .await
+        .unwrap();
+    let account = relay.account().await.unwrap();
+    let s3 = [("breaker", "s3")];
+    relay
+        .expect("circuit_breaker_state", &s3, 0.0)
+        .await
+        .unwrap();
+    let upload = || relay.request(Method::POST, "/v1/attachments", Some(&account), "x");
+    assert_eq!(
+        upload().await.unwrap().status,
+        StatusCode::SERVICE_UNAVAILABLE
+    );
+    let refused = upload().await.unwrap();
+    assert_eq!(refused.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert!(refused.headers.contains_key(header::RETRY_AFTER));
+    let failed = [("outcome", "failed")];
+    relay
+        .expect("s3_upload_duration_seconds_count", &failed, 1.0)
+        .await
+        .unwrap();
+    relay
+        .expect("circuit_breaker_state", &s3, 2.0)
+        .await
+        .unwrap();
+    relay
+        .expect("circuit_breaker_state", &s3, 1.0)
+        .await
+        .unwrap();
+    // Messages need no S3.
+    assert_eq!(
+        relay.inspect("/readyz").await.unwrap().status,
+        StatusCode::OK
+    );
+}
+
+async fn the_breaker_of_the_database_follows_its_failures(database: Database) {
+    let flags = [
+        "--database-connections=1",
+        "--database-timeout=300ms",
+        "--breaker-failures=1",
+        "--breaker-cool-down=2s",
+    ];
+    let relay = start(&database, &flags).await;
+    let breaker = [("breaker", "database")];
+    relay
+        .expect("circuit_breaker_state", &breaker, 0.0)
+        .await
+        .unwrap();
+    let lock = database.lock().unwrap();
+    let create = || relay.request(Method::POST, "/v1/accounts", None, "");
+    let (_, _, ()) = tokio::join!(create(), create(), async {
+        relay
+            .expect("circuit_breaker_state", &breaker, 2.0)
+            .await
+            .unwrap();
+        let refused = create().await.unwrap();
+        assert_eq!(refused.status, StatusCode::SERVICE_UNAVAILABLE);
+        assert!(refused.headers.contains_key(header::RETRY_AFTER));
+        assert_eq!(relay.inspect("/readyz").await.unwrap().status, 503);
+        assert_eq!(relay.inspect("/livez").await.unwrap().status, 200);
+        let verbose = relay.inspect("/readyz?verbose").await.unwrap().body;
+        assert!(
+            verbose.starts_with(b"serving ok\ndatabase failed\ns3 ok\n"),
+            "{verbose:?}"
+        );
+        drop(lock);
+    });
+    wait::until("an account", BOUND, async || relay.account().await)
+        .await
+        .unwrap();
+    relay
+        .expect("circuit_breaker_state", &breaker, 0.0)
+        .await
+        .unwrap();
+}
+
+/// A crash needs a server of its own.
+pub(super) async fn the_breaker_follows_a_crash_of_postgresql() {
+    let mut postgres = Postgres::start().await.unwrap();
+    let database = Database::new(postgres.create_database("crash").unwrap()).unwrap();
+    let flags = [
+        "--database-timeout=500ms",
+        "--breaker-failures=1",
+        "--breaker-cool-down=500ms",
+    ];
+    let relay = start(&database, &flags).await;
+    relay.account().await.unwrap();
+    postgres.crash().unwrap();
+    assert!(relay.account().await.is_err());
+    relay
+        .expect(
+            "circuit_breaker_transitions_total",
+            &[("breaker", "database"), ("to", "open")],
+            1.0,
+        )
+        .await
+        .unwrap();
+    postgres.start_again().await.unwrap();
+    wait::until("an account", BOUND, async || relay.account().await)
+        .await
+        .unwrap();
+    relay
+        .expect("circuit_breaker_state", &[("breaker", "database")], 0.0)
+        .await
+        .unwrap();
+}
+
+async fn start_upload(relay: &Relay, account: &Account, length: usize, bytes: &[u8]) -> TcpStream {
+    let mut stream = TcpStream::connect(relay.public).await.unwrap();
+    let head = format!(
+        "POST /v1/attachments HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\n\
+         Content-Length: {length}\r\n\r\n",
+        account.token
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    stream.write_all(bytes).await.unwrap();
+    stream
+}

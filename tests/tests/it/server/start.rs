@@ -1,0 +1,136 @@
+//! What the server says when it cannot start, and how it ends.
+
+use std::time::Duration;
+
+use tests::process::{Process, Signal};
+use tests::relay::{BOUND, Relay};
+use tokio::net::{TcpListener, TcpStream};
+
+/// Starts a server that cannot start, and returns its last words.
+async fn fail(arguments: &[&str]) -> String {
+    let data = tempfile::tempdir().unwrap();
+    let data = data.path().to_str().unwrap();
+    let fixed = ["--data-dir", data, "--management-address=127.0.0.1:0"];
+    let mut process = Process::spawn("server", fixed.iter().chain(arguments)).unwrap();
+    let status = process.wait_for_exit(BOUND).await.unwrap();
+    assert!(!status.success());
+    process.log()
+}
+
+#[tokio::test]
+async fn a_taken_port_is_one_clear_line() {
+    let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let said = fail(&["--public-address", &address]).await;
+    assert_eq!(said.lines().count(), 1, "{said}");
+    assert!(
+        said.contains(&format!("cannot listen on {address} (another process")),
+        "{said}"
+    );
+}
+
+#[tokio::test]
+async fn an_address_of_another_host_is_one_clear_line() {
+    let said = fail(&["--public-address=192.0.2.1:0"]).await;
+    assert_eq!(said.lines().count(), 1, "{said}");
+    assert!(said.contains("this host has no such address"), "{said}");
+}
+
+#[tokio::test]
+async fn a_mistake_in_the_settings_is_named() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let path = file.path().to_str().unwrap();
+    let check = async |arguments: &[&str], expected: &str| {
+        let said = fail(arguments).await;
+        assert!(said.contains(expected), "{said}");
+    };
+    std::fs::write(path, "ping-interval = '1s'\nping-intervall = '2s'\n").unwrap();
+    check(&["--config", path], "ping-intervall").await;
+    check(&["--config", path], "line 2").await;
+    std::fs::write(path, "ping-interval = 'soon'\n").unwrap();
+    check(&["--config", path], "line 1").await;
+    check(&["--config", "/nonexistent"], "/nonexistent").await;
+    check(&["--ping-interval=soon"], "--ping-interval").await;
+    check(&["--buckets=nothing_seconds=1,2"], "nothing_seconds").await;
+    check(
+        &["--buckets=http_request_duration_seconds=2,1"],
+        "ascending",
+    )
+    .await;
+    check(&["--database-url=mysql://x"], "sqlite:").await;
+}
+
+#[tokio::test]
+async fn buckets_are_configurable() {
+    let relay = Relay::start(&["--buckets=http_request_duration_seconds=0.5,7"])
+        .await
+        .unwrap();
+    relay.account().await.unwrap();
+    let text = relay.scrape().await.unwrap().text;
+    let bounds: Vec<&str> = text
+        .lines()
+        .filter(|line| line.starts_with("http_request_duration_seconds_bucket"))
+        .filter_map(|line| line.split_once("le=\"")?.1.split_once('"'))
+        .map(|(bound, _)| bound)
+        .collect();
+    assert_eq!(bounds, ["0.5", "7", "+Inf"]);
+}
+
+#[tokio::test]
+async fn a_second_signal_ends_it_on_the_spot() {
+    let mut relay = Relay::start(&["--drain-timeout=1h", "--drain-spread=1h"])
+        .await
+        .unwrap();
+    let account = relay.account().await.unwrap();
+    let _first = relay.connect_rudely(&account).await.unwrap();
+    let _second = relay.connect_rudely(&account).await.unwrap();
+    relay.expect("active_connections", &[], 2.0).await.unwrap();
+    relay.process.signal(Signal::INT).unwrap();
+    relay.process.wait_for_log("draining", BOUND).await.unwrap();
+    relay.process.signal(Signal::TERM).unwrap();
+    let status = relay.process.wait_for_exit(BOUND).await.unwrap();
+    assert_eq!(status.code(), Some(1), "{}", relay.process.log());
+}
+
+#[tokio::test]
+async fn a_drain_has_an_end_even_with_a_deaf_client() {
+    let mut relay = Relay::start(&["--drain-timeout=2s", "--drain-spread=0s"])
+        .await
+        .unwrap();
+    let account = relay.account().await.unwrap();
+    let _deaf = relay.connect_rudely(&account).await.unwrap();
+    let _half = relay.start_handshake("X: ").await.unwrap();
+    relay
+        .expect("http_open_connections", &[], 2.0)
+        .await
+        .unwrap();
+    let status = relay
+        .process
+        .terminate(Duration::from_secs(10))
+        .await
+        .unwrap();
+    assert!(status.success(), "{}", relay.process.log());
+}
+
+#[tokio::test]
+async fn an_unspecified_ipv6_address_serves_both_families() {
+    if TcpListener::bind("[::1]:0").await.is_err() {
+        return tests::skip("this host has no IPv6");
+    }
+    let data = tempfile::tempdir().unwrap();
+    let flags = ["--data-dir", data.path().to_str().unwrap()];
+    let mut process = Process::spawn(
+        "server",
+        flags
+            .iter()
+            .chain(&["--public-address=[::]:0", "--management-address=[::1]:0"]),
+    )
+    .unwrap();
+    let line = process.wait_for_log("listening", BOUND).await.unwrap();
+    let port = line.split_once("public_address=[::]:").unwrap().1;
+    let port: u16 = port.split_whitespace().next().unwrap().parse().unwrap();
+    for address in ["127.0.0.1", "::1"] {
+        let address = (address, port);
+        let _stream = TcpStream::connect(address).await.unwrap();
+    }
+}
