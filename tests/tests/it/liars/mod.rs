@@ -4,6 +4,7 @@
 //! the first that shows the drift in full, and the shape and its cause by name.
 
 mod decrements;
+mod foreign;
 mod increments;
 mod others;
 mod scene;

@@ -1,6 +1,10 @@
 //! A liar and an observer that watches it, on ports of their own.
 
+use std::env;
+use std::fs::OpenOptions;
+use std::io::Write as _;
 use std::net::SocketAddr;
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
@@ -46,6 +50,28 @@ impl Scene {
         Some(scene.unwrap_or_else(|error| panic!("{liar}: {error:#}")))
     }
 
+    /// A service that is not one of the workspace's binaries: `command` with the service's port,
+    /// the port of its metrics, and its manner.
+    pub(crate) async fn start_foreign(mut command: Command, manner: &str) -> Option<Self> {
+        if !kernel_or_skip() {
+            return None;
+        }
+        let scene = async {
+            let (public, management) = (free_address().await?, free_address().await?);
+            let ports = [public, management].map(|address| address.port().to_string());
+            let mut service = Process::start(command.args(ports).arg(manner))?;
+            let page = format!("http://{management}/metrics");
+            service.wait_for_url(&page, BOUND).await?;
+            let name = command.get_program().to_string_lossy().into_owned();
+            Self::watch(service, &name, Vec::new(), public, management, "websocket").await
+        };
+        Some(
+            scene
+                .await
+                .unwrap_or_else(|error| panic!("{command:?}: {error:#}")),
+        )
+    }
+
     async fn open(liar: &str, arguments: &[String], counts: &str) -> Result<Self> {
         let (public, management) = (free_address().await?, free_address().await?);
         let mut start = vec![
@@ -54,7 +80,18 @@ impl Scene {
         ];
         start.extend_from_slice(arguments);
         let process = start_liar(liar, &start, management).await?;
+        Self::watch(process, liar, start, public, management, counts).await
+    }
 
+    /// Starts an observer that watches the service, and waits until it is seeded.
+    async fn watch(
+        liar: Process,
+        name: &str,
+        start: Vec<String>,
+        public: SocketAddr,
+        management: SocketAddr,
+        counts: &str,
+    ) -> Result<Self> {
         let web = free_address().await?;
         let target = vec![
             "--name=liar".to_owned(),
@@ -73,11 +110,11 @@ impl Scene {
             public,
             management,
             report: format!("http://{web}/api/v1/targets/liar"),
-            liar: process,
+            liar,
             _observer: observer,
             start,
             target,
-            name: liar.to_owned(),
+            name: name.to_owned(),
         })
     }
 
@@ -156,11 +193,16 @@ impl Scene {
         let sentence = report["sentence"].as_str().expect("a sentence");
         assert!(sentence.contains(cause), "{sentence}");
         let late = checks_until_verdict(&history, verdict, drift);
+        let late = late.unwrap_or_else(|| panic!("{}: no such verdict: {history:#}", self.name));
         assert!(
-            late.is_some_and(|late| late <= PATIENCE),
-            "{}: {late:?} checks late: {history:#}",
+            late <= PATIENCE,
+            "{}: {late} checks late: {history:#}",
             self.name
         );
+        record(&format!(
+            "{}\t{verdict}\t{drift:+}\t{shape}\t{late}\t{cause}\n",
+            self.name
+        ));
     }
 
     /// From now on so many checks in a row are made, and not one finds anything.
@@ -197,6 +239,17 @@ impl Scene {
     pub(crate) async fn history(&self) -> Result<Value> {
         read(&format!("{}/history", self.report)).await
     }
+}
+
+/// Adds a row to the table of what was caught, where `PLUMBLINE_GALLERY` names a file for it: liar,
+/// verdict, drift, shape, checks from the first that shows the drift in full, cause.
+fn record(row: &str) {
+    let Some(file) = env::var_os("PLUMBLINE_GALLERY") else {
+        return;
+    };
+    let open = OpenOptions::new().create(true).append(true).open(file);
+    let written = open.and_then(|mut open| open.write_all(row.as_bytes()));
+    written.expect("write the table");
 }
 
 /// Checks from the first that shows the drift in full to the first that says so.
