@@ -12,6 +12,7 @@ pub mod claim_page;
 pub mod database;
 pub mod honest;
 pub mod http;
+pub mod liar;
 pub mod load;
 pub mod observer;
 pub mod port;

@@ -2,4 +2,5 @@
 
 mod harness;
 mod kernel;
+mod liars;
 mod server;
