@@ -3,7 +3,7 @@
 
 use crate::{Durations, Losses, Offsets, Ports, Socket, Tally, TargetKey};
 
-// SAFETY, for all of them: `repr(C)` or `repr(transparent)` over integers, without padding (their
+// SAFETY: for all of them, `repr(C)` or `repr(transparent)` over integers, without padding (their
 // layout tests), so that every bit pattern is a value and every byte is initialised.
 unsafe impl aya::Pod for Durations {}
 // SAFETY: see above.

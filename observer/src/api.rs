@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     check::{Blind, Verdict},
@@ -58,6 +58,8 @@ pub struct TargetReport {
     pub connections: Option<Connections>,
     /// Connections that wait in the accept queue.
     pub unaccepted: Option<u64>,
+    /// Connections that left ESTABLISHED longer than `settle` ago and are not closed.
+    pub held: Option<u64>,
     /// Sockets by which the two witnesses differ; 0 where they agree.
     pub witness_disagreement: Option<i64>,
 }
@@ -73,6 +75,52 @@ pub struct Connections {
     pub unclassified: u64,
     /// No longer ESTABLISHED and not closed.
     pub closing: u64,
+}
+
+/// `GET /api/v1/targets/{name}/sockets`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct SocketList {
+    /// Open sockets of the target.
+    pub total: usize,
+    /// Of those, the ones that were asked for; the list may be shorter than that.
+    pub matching: usize,
+    /// The list.
+    pub sockets: Vec<SocketReport>,
+}
+
+/// One open socket.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct SocketReport {
+    /// The peer's address and port.
+    pub peer: String,
+    /// The local address and port.
+    pub local: String,
+    /// TCP state, as `ss` names it.
+    pub state: String,
+    /// `websocket`, `http`, `unclassified` or `closing`.
+    pub class: String,
+    /// Whether the BPF programs track it; without programs none is.
+    pub is_tracked: bool,
+    /// Whether the service has accepted it.
+    pub is_accepted: bool,
+    /// Since ESTABLISHED; unknown for a socket that is older than the observer.
+    pub age_seconds: Option<f64>,
+    /// Since it became a WebSocket.
+    pub upgraded_seconds: Option<f64>,
+    /// Since anything came from the peer.
+    pub silence_seconds: Option<f64>,
+    /// Smoothed round-trip time.
+    pub rtt_seconds: Option<f64>,
+    /// Payload that came from the peer.
+    pub bytes_received: Option<u64>,
+    /// Payload that the peer has acknowledged.
+    pub bytes_acked: Option<u64>,
+    /// Bytes that the service has not read.
+    pub recv_queue: u32,
+    /// Bytes that the peer has not acknowledged.
+    pub send_queue: u32,
+    /// The kernel's socket cookie: `ss -e` shows it as `sk:`, in hexadecimal.
+    pub cookie: u64,
 }
 
 impl Connections {
@@ -133,6 +181,7 @@ impl TargetReport {
             unaccepted: observation
                 .listeners
                 .map(|listeners| listeners.queue_length),
+            held: observation.held,
             witness_disagreement: health.survey.map(|survey| survey.disagreement),
         }
     }
@@ -187,13 +236,23 @@ fn sentence(target: &Target, observation: &Observation) -> String {
         Verdict::Over | Verdict::Under => {
             let since = finding.since.map(rfc3339).unwrap_or_default();
             let by = sure.unsigned_abs();
-            let least = if bounds.low == bounds.high { "" } else { "at least " };
+            let least = if bounds.low == bounds.high {
+                ""
+            } else {
+                "at least "
+            };
             format!("{} by {least}{by} since {since}", finding.verdict)
         }
         Verdict::Unsettled => format!("a drift of {sure:+} that is not confirmed yet"),
         Verdict::Agree | Verdict::Blind => "they agree".to_owned(),
     };
-    format!("{name}: the gauge says {claim}, {kernel}: {finally}.")
+    let held = match observation.held {
+        None | Some(0) => String::new(),
+        Some(held) => format!(
+            " The service holds {held} whose peer has gone: `observer sockets --class closing`."
+        ),
+    };
+    format!("{name}: the gauge says {claim}, {kernel}: {finally}.{held}")
 }
 
 /// A time as people and programs read it.

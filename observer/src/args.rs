@@ -1,1 +1,506 @@
-//! Command line.
+//! The command line: which command, and the configuration that flags, environment and file give
+//! together.
+//!
+//! Two steps. [`parse`] does no I/O beyond the environment; [`Sources::load`] reads the file and
+//! puts flags over environment over file. What the commands do is not known here.
+
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+
+use crate::config::{
+    Config, ConfigError, KernelSettings, LogSettings, Place, Settings, TargetSettings, WebSettings,
+};
+use crate::sockets::Query;
+
+/// Largest configuration file that is read. Unit: bytes. 256 targets need some 100 KiB.
+const MAX_FILE: u64 = 4 << 20;
+
+const EXAMPLES: &str = "\
+Examples:
+  Watch one service, and publish the verdict on http://127.0.0.1:10090/metrics:
+    observer run --listen :3000 --gauge-url http://127.0.0.1:9090/metrics
+
+  One verdict about an HAProxy front end, for cron, CI or a monitoring system:
+    observer check --listen :443 --gauge-url http://127.0.0.1:8405/metrics \\
+        --gauge 'haproxy_frontend_current_sessions{proxy=\"web\"}' --counts established
+
+  Watch what a file says:
+    observer config default > observer.toml
+    observer run --config observer.toml";
+
+const CHECK_HELP: &str = "\
+Exit codes, as monitoring plugins have them:
+  0  agree      the gauge says what the kernel sees
+  1  unsettled  it does not, but not for long enough to be sure
+  2  over or under
+  3  blind, or wrong usage";
+
+const SOCKETS_HELP: &str = "\
+The list comes from the observer that runs at --web.listen-address. Where none does, sock_diag
+lists the sockets by itself; it knows no class and no age.
+
+Examples:
+  The ten sockets that have been silent for longest:
+    observer sockets --listen :3000 --gauge-url http://127.0.0.1:9090/metrics \\
+        --sort silence --limit 10";
+
+/// Checks what a service's connection gauge claims against what the kernel counts.
+///
+/// Every setting is a flag, an environment variable (OBSERVER_…) or a key of the file: flags win
+/// over the environment, the environment over the file.
+#[derive(Debug, Parser)]
+#[command(name = "observer", version, after_help = EXAMPLES)]
+#[command(
+    subcommand_required = true,
+    arg_required_else_help = true,
+    propagate_version = true
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// What is to be done.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Watch the targets and publish what was seen, until stopped
+    #[command(after_help = EXAMPLES)]
+    Run(Box<Sources>),
+    /// Check once, print one line and exit with the verdict
+    #[command(after_help = CHECK_HELP)]
+    Check {
+        /// Which targets.
+        #[command(flatten)]
+        sources: Box<Sources>,
+        /// How the verdict is printed
+        #[arg(long, value_enum, default_value = "table", env = "OBSERVER_OUTPUT")]
+        output: Output,
+    },
+    /// List the open sockets of the targets: peer, age, class, state
+    #[command(after_help = SOCKETS_HELP)]
+    Sockets {
+        /// Which targets.
+        #[command(flatten)]
+        sources: Box<Sources>,
+        /// Which of their sockets.
+        #[command(flatten)]
+        query: Query,
+        /// How the list is printed
+        #[arg(long, value_enum, default_value = "table", env = "OBSERVER_OUTPUT")]
+        output: Output,
+    },
+    /// Say what this host lets the observer see, and how to mend what is missing
+    Doctor {
+        /// Which targets.
+        #[command(flatten)]
+        sources: Box<Sources>,
+        /// How the report is printed
+        #[arg(long, value_enum, default_value = "table", env = "OBSERVER_OUTPUT")]
+        output: Output,
+    },
+    /// Check a configuration, or print the default one
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Print completions for a shell
+    Completions {
+        /// Which shell
+        shell: Shell,
+    },
+    /// Print the manual page of observer or of one of its commands
+    Man {
+        /// The command, such as run or "config check"
+        command: Vec<String>,
+    },
+}
+
+/// What is to be done with a configuration.
+#[derive(Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// Read the configuration as run would, and say what is wrong with it
+    Check(Box<Sources>),
+    /// Print a commented file with every setting at its default
+    Default,
+}
+
+/// How results are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// For people and monitoring plugins.
+    Table,
+    /// For programs.
+    Json,
+}
+
+/// Where a configuration comes from.
+#[derive(Debug, Args)]
+pub struct Sources {
+    /// Configuration file (TOML); observer config default prints one
+    #[arg(long, value_name = "FILE", env = "OBSERVER_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// The single target of the command line.
+    #[command(flatten)]
+    pub target: TargetSettings,
+    /// `--web.…`.
+    #[command(flatten)]
+    pub web: WebSettings,
+    /// `--kernel.…`.
+    #[command(flatten)]
+    pub kernel: KernelSettings,
+    /// `--log.…`.
+    #[command(flatten)]
+    pub log: LogSettings,
+}
+
+/// Why the command line cannot be followed, or what it asks to be shown instead.
+#[derive(Debug, thiserror::Error)]
+#[error("{text}")]
+pub struct Usage {
+    /// The message, or the help or version that was asked for.
+    pub text: String,
+    /// 0 for help and version; else 2, and 3 for `check`, whose 2 is a verdict.
+    pub exit_code: u8,
+}
+
+/// Why there is no configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The file cannot be read.
+    #[error("cannot read {}", path.display())]
+    Read {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The file is larger than any configuration.
+    #[error("{} is larger than {MAX_FILE} bytes: is it a configuration?", path.display())]
+    TooLarge {
+        /// Which file.
+        path: PathBuf,
+    },
+    /// What was said is no configuration.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+}
+
+/// Reads the command line, the program's name first, and the environment.
+///
+/// # Errors
+/// [`Usage`], whose text goes to stdout where its exit code is 0, and else to stderr.
+pub fn parse<A>(arguments: impl IntoIterator<Item = A>) -> Result<Command, Usage>
+where
+    A: Into<OsString> + Clone,
+{
+    let arguments: Vec<OsString> = arguments.into_iter().map(Into::into).collect();
+    let is_check = arguments.get(1).is_some_and(|argument| argument == "check");
+    match Cli::try_parse_from(arguments) {
+        Ok(cli) => Ok(cli.command),
+        Err(error) => Err(Usage {
+            text: error.render().to_string(),
+            exit_code: match error.exit_code() {
+                0 => 0,
+                _ if is_check => 3,
+                _ => 2,
+            },
+        }),
+    }
+}
+
+/// Writes completions for `shell`.
+///
+/// # Errors
+/// When `out` fails.
+pub fn write_completions(shell: Shell, out: &mut dyn Write) -> io::Result<()> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "observer", &mut script);
+    out.write_all(&script)
+}
+
+/// Writes the manual page of `command`, a path such as `["config", "check"]`; of `observer` itself
+/// if it is empty.
+///
+/// # Errors
+/// When `out` fails, or with [`io::ErrorKind::NotFound`] when there is no such command.
+pub fn write_man(command: &[String], out: &mut dyn Write) -> io::Result<()> {
+    let mut page = Cli::command();
+    page.build();
+    for name in command {
+        let Some(found) = page.find_subcommand(name) else {
+            let message = format!("observer has no command {:?}", command.join(" "));
+            return Err(io::Error::new(io::ErrorKind::NotFound, message));
+        };
+        page = found.clone();
+    }
+    clap_mangen::Man::new(page).render(out)
+}
+
+impl Sources {
+    /// Reads the file, if one is named, and puts the command line and environment over it.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or all together are no configuration: see [`LoadError`].
+    pub fn load(self) -> Result<Config, LoadError> {
+        let Self {
+            config,
+            target,
+            web,
+            kernel,
+            log,
+        } = self;
+        let mut settings = match &config {
+            Some(path) => Settings::from_toml(&path.display().to_string(), &read_file(path)?)?,
+            None => Settings::default(),
+        };
+        if target != TargetSettings::default() {
+            if !settings.targets.is_empty() {
+                let file = config.unwrap_or_default().display().to_string();
+                return Err(ConfigError::TargetTwice {
+                    file,
+                    settings: target.keys(),
+                }
+                .into());
+            }
+            settings.targets.push((Place::CommandLine, target));
+        }
+        settings.web = web.or(settings.web);
+        settings.kernel = kernel.or(settings.kernel);
+        settings.log = log.or(settings.log);
+        Ok(settings.into_config()?)
+    }
+}
+
+fn read_file(path: &Path) -> Result<String, LoadError> {
+    let failed = |source| LoadError::Read {
+        path: path.to_owned(),
+        source,
+    };
+    let file = std::fs::File::open(path).map_err(failed)?;
+    let mut text = String::new();
+    let read = io::Read::read_to_string(&mut io::Read::take(file, MAX_FILE + 1), &mut text);
+    if read.map_err(failed)? as u64 > MAX_FILE {
+        return Err(LoadError::TooLarge {
+            path: path.to_owned(),
+        });
+    }
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Backend, Counts, Level, LogFormat};
+
+    const TARGET: &[&str] = &["--listen", ":3000", "--gauge-url", "http://h/metrics"];
+
+    fn parse_line(command: &[&str], flags: &[&str]) -> Result<Command, Usage> {
+        parse([&["observer"], command, flags].concat())
+    }
+
+    fn load(flags: &[&str]) -> Result<Config, LoadError> {
+        match parse_line(&["run"], flags).unwrap() {
+            Command::Run(sources) => sources.load(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// A file in a directory that lives as long as the test.
+    fn file(text: &str) -> (tempfile::TempDir, String) {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("observer.toml");
+        std::fs::write(&path, text).unwrap();
+        let path = path.to_str().unwrap().to_owned();
+        (directory, path)
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_flag_of_run_is_an_environment_variable_too() {
+        let cli = Cli::command();
+        let run = cli.find_subcommand("run").unwrap();
+        for flag in run.get_arguments() {
+            let name = flag
+                .get_long()
+                .unwrap()
+                .to_uppercase()
+                .replace(['.', '-'], "_");
+            assert_eq!(
+                flag.get_env().unwrap().to_str().unwrap(),
+                format!("OBSERVER_{name}")
+            );
+            assert!(flag.get_help().is_some(), "{name} has no help");
+        }
+    }
+
+    #[test]
+    fn one_target_needs_no_file() {
+        let config = load(TARGET).unwrap();
+        let [target] = &config.targets[..] else {
+            panic!("{config:?}")
+        };
+        assert_eq!(
+            (target.name.as_str(), target.gauge.name()),
+            ("port-3000", "active_connections")
+        );
+        let all = [
+            "--listen",
+            "127.0.0.1:443",
+            "--gauge-url",
+            "http://h/1",
+            "--gauge-url",
+            "https://h/2",
+            "--gauge",
+            "g{x=\"y z\"}",
+            "--counts",
+            "accepted",
+            "--interval",
+            "1s",
+            "--settle",
+            "100ms",
+            "--confirm",
+            "3",
+            "--netns",
+            "pid:1",
+            "--connections-url",
+            "http://h/c",
+            "--name",
+            "n",
+            "--scrape-timeout",
+            "500ms",
+            "--web.listen-address",
+            ":0",
+            "--kernel.backend",
+            "sock-diag",
+            "--kernel.cgroup",
+            "/c",
+            "--kernel.max-sockets",
+            "9",
+            "--log.level",
+            "debug",
+            "--log.format",
+            "json",
+        ];
+        let config = load(&all).unwrap();
+        let target = &config.targets[0];
+        assert_eq!(
+            (target.gauge_url.len(), target.counts),
+            (2, Counts::Accepted)
+        );
+        assert_eq!(target.gauge.to_string(), "g{x=\"y z\"}");
+        assert_eq!(
+            (config.kernel.backend, config.kernel.max_sockets),
+            (Backend::SockDiag, 9)
+        );
+        assert_eq!(
+            (config.log.level, config.log.format),
+            (Level::Debug, LogFormat::Json)
+        );
+    }
+
+    #[test]
+    fn flags_win_over_the_file() {
+        let (_directory, path) = file("[log]\nlevel = \"warn\"\nformat = \"json\"\n");
+        let config =
+            load(&[TARGET, &["--config", &path, "--log.level", "trace"]].concat()).unwrap();
+        assert_eq!(
+            (config.log.level, config.log.format),
+            (Level::Trace, LogFormat::Json)
+        );
+    }
+
+    #[test]
+    fn a_target_stands_in_one_place_only() {
+        let (_directory, path) = file("[[target]]\nlisten = \":1\"\ngauge-url = [\"http://h/\"]\n");
+        assert_eq!(load(&["--config", &path]).unwrap().targets.len(), 1);
+        let error = load(&["--config", &path, "--interval", "1s", "--name", "n"]).unwrap_err();
+        let error = error.to_string();
+        assert!(
+            error.contains("has targets of its own") && error.contains("(name, interval)"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn a_configuration_that_cannot_be_had_says_why() {
+        let error = |flags: &[&str]| load(flags).unwrap_err().to_string();
+        assert!(error(&[]).starts_with("no target: give --listen"));
+        assert!(
+            error(&["--listen", ":1"]).starts_with("command line: the target has no gauge-url")
+        );
+        assert_eq!(error(&["--config", "/no/file"]), "cannot read /no/file");
+        let (_directory, path) = file("[log]\nlevel = 1\n");
+        assert!(error(&["--config", &path]).starts_with(&format!("{path}:2:9: ")));
+        assert_eq!(
+            error(&["--config", "/dev/zero"]),
+            "/dev/zero is larger than 4194304 bytes: is it a configuration?"
+        );
+        let (directory, _) = file("");
+        let directory = directory.path().to_str().unwrap();
+        assert_eq!(
+            error(&["--config", directory]),
+            format!("cannot read {directory}")
+        );
+    }
+
+    #[test]
+    fn wrong_usage_of_check_is_no_verdict() {
+        let exit_code = |arguments: &[&str]| parse_line(arguments, &[]).unwrap_err().exit_code;
+        assert_eq!(exit_code(&["check", "--nonsense"]), 3);
+        assert_eq!(exit_code(&["check", "--listen", "x"]), 3);
+        assert_eq!(exit_code(&["run", "--nonsense"]), 2);
+        assert_eq!(exit_code(&["nonsense"]), 2);
+        assert_eq!(exit_code(&[]), 2);
+        assert_eq!(exit_code(&["check", "--help"]), 0);
+        assert_eq!(exit_code(&["--version"]), 0);
+    }
+
+    #[test]
+    fn a_bad_value_says_what_is_expected() {
+        let text = |flags: &[&str]| parse_line(&["run"], flags).unwrap_err().text;
+        assert!(text(&["--listen", "3000"]).contains("expected :PORT or ADDRESS:PORT"));
+        assert!(text(&["--gauge", "g{x=~\"(\"}"]).contains("unclosed group"));
+        assert!(text(&["--interval", "5"]).contains("such as 100ms, 5s or 1m30s"));
+        assert!(text(&["--kernel.max-sockets", "0"]).contains("from 1 to 4194304"));
+        assert!(text(&["--counts", "tcp"]).contains("websocket, established, accepted"));
+    }
+
+    #[test]
+    fn help_shows_examples_and_exit_codes() {
+        let help = |command: &str| parse_line(&[command], &["--help"]).unwrap_err().text;
+        assert!(help("run").contains("observer run --listen :3000 --gauge-url"));
+        assert!(help("check").contains("3  blind, or wrong usage"));
+        assert!(help("check").contains("--output"));
+    }
+
+    #[test]
+    fn completions_and_manual_pages_know_every_command() {
+        for shell in Shell::value_variants() {
+            let mut script = Vec::new();
+            write_completions(*shell, &mut script).unwrap();
+            assert!(
+                String::from_utf8(script).unwrap().contains("completions"),
+                "{shell}"
+            );
+        }
+        let man = |command: &[&str]| {
+            let command: Vec<_> = command.iter().map(ToString::to_string).collect();
+            let mut page = Vec::new();
+            write_man(&command, &mut page).map(|()| String::from_utf8(page).unwrap())
+        };
+        assert!(man(&[]).unwrap().contains("observer\\-config(1)"));
+        assert!(man(&["run"]).unwrap().contains("\\-\\-gauge\\-url"));
+        assert!(man(&["config", "check"]).unwrap().contains("\\-\\-config"));
+        assert_eq!(
+            man(&["nonsense"]).unwrap_err().kind(),
+            io::ErrorKind::NotFound
+        );
+    }
+}

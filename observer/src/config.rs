@@ -4,6 +4,8 @@
 //! complete and within its limits. One definition of each setting serves the file (`serde`) and
 //! the flags and environment (`clap`). It reads no file and no environment itself: `args` does.
 
+mod error;
+mod general;
 mod settings;
 mod value;
 
@@ -14,11 +16,10 @@ use clap::ValueEnum;
 use serde::Deserialize;
 use url::Url;
 
-use crate::claim::Selector;
-pub use settings::{
-    ConfigError, KernelSettings, LogSettings, Place, Settings, TargetProblem, TargetSettings,
-    WebSettings,
-};
+use crate::claim::{Access, Selector};
+pub use error::{ConfigError, Place, TargetProblem};
+pub use general::{KernelSettings, LogSettings, WebSettings};
+pub use settings::{Settings, TargetSettings};
 pub use value::{
     Cgroup, Chain, HttpUrl, Listen, Name, Netns, Span, Text, ValueError, WebAddress, Within,
 };
@@ -40,6 +41,13 @@ pub struct Config {
     pub log: Log,
     /// At least one, at most [`MAX_TARGETS`], with unique names.
     pub targets: Vec<Target>,
+}
+
+impl Config {
+    /// A commented configuration file with every setting at its default, and a target to fill in.
+    pub fn default_text() -> &'static str {
+        include_str!("config/default.toml")
+    }
 }
 
 /// The observer's own HTTP.
@@ -92,6 +100,8 @@ pub struct Target {
     pub confirm: u32,
     /// Most time for one scrape, from connecting to the last byte; at most `interval`.
     pub scrape_timeout: Duration,
+    /// How the service wants to be asked, at `gauge_url` and `connections_url` alike.
+    pub access: Access,
     /// Where the service lists its connections, if it does.
     pub connections_url: Option<Url>,
 }
@@ -100,7 +110,7 @@ pub struct Target {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, ValueEnum, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Counts {
-    /// Upgraded connections, from the server's `101` to the end.
+    /// Upgraded connections, from the server's 101 to the end.
     Websocket,
     /// TCP connections in the state ESTABLISHED.
     Established,
@@ -116,7 +126,7 @@ pub enum Backend {
     Auto,
     /// The eBPF programs, or nothing.
     Ebpf,
-    /// `sock_diag` alone: TCP states only, at points in time.
+    /// sock_diag alone: TCP states only, at points in time.
     SockDiag,
 }
 
@@ -140,8 +150,324 @@ pub enum Level {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum LogFormat {
-    /// `key=value` pairs.
+    /// key=value pairs.
     Logfmt,
     /// One JSON object a line.
     Json,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::claim::Authorization;
+
+    const TARGET: &str = "[[target]]\nlisten = \":3000\"\ngauge-url = [\"http://h/metrics\"]\n";
+
+    fn read(text: &str) -> Result<Config, ConfigError> {
+        Settings::from_toml("observer.toml", text)?.into_config()
+    }
+
+    /// The message for one line that is added to a good target.
+    fn refuse(line: &str) -> String {
+        read(&format!("{TARGET}{line}\n")).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn the_default_file_says_the_defaults() {
+        let settings = Settings::from_toml("default", Config::default_text()).unwrap();
+        assert_eq!(settings.clone().into_config(), Err(ConfigError::NoTarget));
+        let bare = read(TARGET).unwrap();
+        let target = Settings::from_toml("bare", TARGET).unwrap().targets;
+        let said = Settings {
+            targets: target,
+            ..settings
+        }
+        .into_config()
+        .unwrap();
+        assert_eq!(said, bare);
+    }
+
+    #[test]
+    fn the_example_target_of_the_default_file_says_the_defaults_too() {
+        let (_, example) = Config::default_text()
+            .split_once("#\n# [[target]]")
+            .unwrap();
+        let example: String = example
+            .lines()
+            .map(|line| line.trim_start_matches('#').trim_start().to_owned() + "\n")
+            .filter(|line| {
+                line.contains(" = ") && !line.contains("/etc/") && !line.starts_with("username")
+            })
+            .collect();
+        let example = read(&format!("[[target]]\n{example}")).unwrap();
+        let mut bare = read(&TARGET.replace("//h/", "//127.0.0.1:9090/")).unwrap();
+        bare.targets[0].connections_url =
+            Some("http://127.0.0.1:9090/connections".parse().unwrap());
+        assert_eq!(example, bare);
+    }
+
+    #[test]
+    fn the_contract_of_the_design_is_read() {
+        let config = read(
+            r#"
+            [web]
+            listen-address = "127.0.0.1:10090"
+            [kernel]
+            backend = "sock-diag"
+            max-sockets = 262144
+            cgroup = "/sys/fs/cgroup/x"
+            [log]
+            level = "warn"
+            format = "json"
+            [[target]]
+            name = "relay"
+            listen = "[::1]:3000"
+            netns = "pid:1234"
+            gauge-url = ["http://127.0.0.1:9090/metrics", "https://h/m?x=y"]
+            gauge = 'active_connections{}'
+            counts = "accepted"
+            interval = "100ms"
+            settle = "1m"
+            confirm = 100
+            connections-url = "http://127.0.0.1:9090/connections"
+            [[target]]
+            listen = ":3000"
+            netns = "path:/run/netns/x"
+            gauge-url = ["http://127.0.0.1:9090/metrics"]
+            "#,
+        )
+        .unwrap();
+        assert_eq!(
+            config.kernel.cgroup,
+            Cgroup::Path("/sys/fs/cgroup/x".into())
+        );
+        assert_eq!(
+            (config.log.level, config.log.format),
+            (Level::Warn, LogFormat::Json)
+        );
+        let [relay, other] = &config.targets[..] else {
+            panic!("{config:?}")
+        };
+        assert_eq!(relay.listen.to_string(), "[::1]:3000");
+        assert_eq!(relay.netns, Netns::Pid(1234));
+        assert_eq!(relay.counts, Counts::Accepted);
+        assert_eq!(relay.gauge_url.len(), 2);
+        assert_eq!(
+            relay.scrape_timeout,
+            Duration::from_millis(100),
+            "no longer than the interval"
+        );
+        assert_eq!(
+            (relay.settle, relay.confirm),
+            (Duration::from_secs(60), 100)
+        );
+        assert_eq!(
+            (other.name.as_str(), other.listen.address),
+            ("port-3000", None)
+        );
+        assert_eq!(other.netns.to_string(), "path:/run/netns/x");
+    }
+
+    #[test]
+    fn an_unknown_key_is_an_error_with_its_place_and_the_known_keys() {
+        let error = read("[web]\nlisten-adress = \"x\"\n")
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.starts_with("observer.toml:2:1: unknown field `listen-adress`"),
+            "{error}"
+        );
+        assert!(error.contains("`listen-address`"), "{error}");
+        assert!(refuse("  intervall = \"5s\"").starts_with("observer.toml:4:3: unknown field"));
+        assert!(refuse("[targets]").starts_with("observer.toml:4:2: unknown field `targets`"));
+    }
+
+    #[test]
+    fn each_value_is_checked_where_it_stands() {
+        let check = |line: &str, hint: &str| {
+            let error = refuse(line);
+            let column = line.find("= ").unwrap() + 3;
+            assert!(
+                error.starts_with(&format!("observer.toml:4:{column}: ")),
+                "{line}: {error}"
+            );
+            assert!(error.contains(hint), "{line}: {error}");
+        };
+        for interval in [
+            "0",
+            "0s",
+            "9ms",
+            "1h1s",
+            "-5s",
+            "5",
+            "5 s",
+            "1.5s",
+            "s",
+            "",
+            "5s5s",
+            "1s1m",
+            "1e99",
+            "NaN",
+            "99999999999999999999s",
+            "18446744073709551615d",
+        ] {
+            check(&format!("interval = \"{interval}\""), "expected a duration");
+        }
+        check("interval = 5", "expected a string");
+        check("settle = \"61s\"", "expected a duration from 0ns to 60s");
+        check("confirm = 0", "from 1 to 100");
+        check("confirm = 101", "from 1 to 100");
+        check("confirm = -1", "from 1 to 100");
+        check("counts = \"tcp\"", "`websocket`, `established`, `accepted`");
+        check("gauge = \"sum(g)\"", "expected the selector to end before");
+        check("gauge = \"g{x=~'('}\"", "unclosed group");
+        for name in ["", "a b", "ü", "a/b", "{}", &"n".repeat(65)] {
+            check(&format!("name = \"{name}\""), "1 to 64 characters");
+        }
+        for netns in [
+            "",
+            "other",
+            "pid:",
+            "pid:0",
+            "pid:-1",
+            "pid:x",
+            "path:",
+            "pid:99999999999",
+        ] {
+            check(&format!("netns = \"{netns}\""), "pid:NUMBER");
+        }
+        for url in ["ftp://h/", "file:///etc/passwd", "h:80", "http://u:p@h/"] {
+            check(
+                &format!("connections-url = \"{url}\""),
+                "expected an http:// or https:// URL",
+            );
+        }
+        check("connections-url = \"metrics\"", "relative URL");
+        check("connections-url = \"http://\"", "empty host");
+    }
+
+    #[test]
+    fn each_listen_is_a_port_with_or_without_an_address() {
+        for (text, expected) in [
+            (":3000", Some(":3000")),
+            ("127.0.0.1:3000", Some("127.0.0.1:3000")),
+            ("[::]:3000", Some("[::]:3000")),
+            ("3000", None),
+            (":0", None),
+            (":65536", None),
+            (":+1", None),
+            (":", None),
+            ("localhost:3000", None),
+            ("::1:3000", None),
+            ("127.0.0.1", None),
+        ] {
+            let listen = text.parse::<Listen>().map(|listen| listen.to_string());
+            assert_eq!(listen.ok().as_deref(), expected, "{text}");
+        }
+        assert_eq!(":0".parse::<WebAddress>().unwrap().0.to_string(), "[::]:0");
+    }
+
+    #[test]
+    fn limits_of_the_kernel_settings_hold() {
+        for (count, is_allowed) in [
+            ("0", false),
+            ("1", true),
+            ("4194304", true),
+            ("4194305", false),
+        ] {
+            let text = format!("[kernel]\nmax-sockets = {count}\n{TARGET}");
+            assert_eq!(read(&text).is_ok(), is_allowed, "{count}");
+        }
+        assert!(read(&format!("[kernel]\ncgroup = \"\"\n{TARGET}")).is_err());
+    }
+
+    #[test]
+    fn targets_are_judged_together() {
+        let error = |text: &str| read(text).unwrap_err().to_string();
+        assert!(error("").starts_with("no target: "));
+        assert!(error("[[target]]\n").starts_with("observer.toml:1:1: the target has no listen"));
+        let bare = "[[target]]\nlisten = \":1\"\n";
+        assert!(
+            error(&format!("\n{bare}"))
+                .starts_with("observer.toml:2:1: the target has no gauge-url")
+        );
+        assert!(error(&format!("{bare}gauge-url = []\n")).contains("has no gauge-url"));
+        assert!(
+            error(&TARGET.repeat(2))
+                .starts_with("observer.toml:4:1: a target before is named \"port-3000\"")
+        );
+        assert!(
+            refuse("interval = \"1s\"\nscrape-timeout = \"2s\"")
+                .contains("longer than the interval")
+        );
+        let urls = "\"http://h/\", ".repeat(65);
+        assert!(error(&format!("{bare}gauge-url = [{urls}]\n")).contains("65 gauge-urls"));
+        let many: String = (0..257)
+            .map(|n| format!("{TARGET}name = \"n{n}\"\n"))
+            .collect();
+        assert!(error(&many).starts_with("257 targets"));
+        let (allowed, _) = many.rsplit_once("[[target]]").unwrap();
+        assert_eq!(read(allowed).unwrap().targets.len(), MAX_TARGETS);
+    }
+
+    #[test]
+    fn one_way_to_prove_who_asks_is_complete_and_two_are_too_many() {
+        let access = |lines: &str| {
+            read(&format!("{TARGET}{lines}")).map(|config| config.targets[0].access.clone())
+        };
+        let (token, name, password) = (
+            "bearer-token-file = \"/t\"\n",
+            "username = \"u\"\n",
+            "password-file = \"/p\"\n",
+        );
+        let bearer = access(&format!("{token}ca-file = \"/c\"\n")).unwrap();
+        assert_eq!(
+            bearer.authorization,
+            Some(Authorization::Bearer {
+                token_file: "/t".into()
+            })
+        );
+        assert_eq!(bearer.ca_file, Some("/c".into()));
+        let basic = access(&format!("{name}{password}")).unwrap().authorization;
+        assert!(
+            matches!(basic, Some(Authorization::Basic { .. })),
+            "{basic:?}"
+        );
+        let problem = |lines: &str| match access(lines).unwrap_err() {
+            ConfigError::Target { problem, .. } => problem,
+            other => panic!("{other}"),
+        };
+        assert_eq!(problem(name), TargetProblem::HalfBasic);
+        assert_eq!(problem(password), TargetProblem::HalfBasic);
+        assert_eq!(
+            problem(&format!("{token}{name}{password}")),
+            TargetProblem::TwoAuthorizations
+        );
+        assert_eq!(
+            problem(&format!("{token}{name}")),
+            TargetProblem::TwoAuthorizations
+        );
+    }
+
+    #[test]
+    fn what_is_no_toml_is_an_error_with_its_place() {
+        for (text, place) in [
+            ("[web", "1:5"),
+            ("a", "1:2"),
+            ("\n\nweb = 1", "3:7"),
+            ("# ü\n\"ü\" = \u{0}", "2:7"),
+        ] {
+            let error = read(text).unwrap_err().to_string();
+            assert!(
+                error.starts_with(&format!("observer.toml:{place}: ")),
+                "{text:?}: {error}"
+            );
+        }
+        for nested in [
+            "[".repeat(1 << 20),
+            "a = ".to_owned() + &"[".repeat(1 << 20),
+        ] {
+            assert!(read(&nested).is_err());
+        }
+    }
 }

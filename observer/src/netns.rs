@@ -74,10 +74,7 @@ impl NetworkNamespace {
         thread::scope(|scope| {
             scope
                 .spawn(|| {
-                    move_into_link_name_space(
-                        self.file.as_fd(),
-                        Some(LinkNameSpaceType::Network),
-                    )?;
+                    move_into_link_name_space(self.file.as_fd(), Some(LinkNameSpaceType::Network))?;
                     action()
                 })
                 .join()

@@ -13,7 +13,7 @@
 
 use std::env;
 use std::fs::{self, OpenOptions};
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::path::Path;
 use std::thread;
 
@@ -37,14 +37,14 @@ pub fn skip(reason: &str) {
     let Some(file) = env::var_os(SKIPS_VARIABLE) else {
         return;
     };
-    // One write of one line: tests in other processes append to the same file.
-    let line = format!("{test}\t{reason}\n");
-    OpenOptions::new()
-        .create(true)
-        .append(true)
-        .open(&file)
-        .and_then(|mut open| open.write_all(line.as_bytes()))
+    record(Path::new(&file), &test, reason)
         .unwrap_or_else(|error| panic!("record the skip in {}: {error}", file.display()));
+}
+
+/// Appends a line, in one write: tests in other processes append to the same file.
+fn record(file: &Path, test: &str, reason: &str) -> io::Result<()> {
+    let mut open = OpenOptions::new().create(true).append(true).open(file)?;
+    open.write_all(format!("{test}\t{reason}\n").as_bytes())
 }
 
 /// Whether BPF programs can be loaded here; if not, the skip is recorded.
@@ -121,6 +121,16 @@ mod tests {
             "needs root, or CAP_PERFMON, CAP_BPF"
         );
         assert!(reason("", true, true).contains("CAP_BPF"));
+    }
+
+    #[test]
+    fn skips_are_appended_a_line_each() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("skips");
+        record(&file, "kernel::one", "needs root").expect("record");
+        record(&file, "kernel::two", "no BTF").expect("record");
+        let text = fs::read_to_string(&file).expect("read");
+        assert_eq!(text, "kernel::one\tneeds root\nkernel::two\tno BTF\n");
     }
 
     #[test]

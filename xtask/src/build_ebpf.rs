@@ -69,7 +69,7 @@ fn compile(root: &Path, toolchain: &Toolchain) -> Result<PathBuf> {
     let target_dir = root.join("target/ebpf-build");
     let mut cargo = match toolchain {
         Toolchain::Prebuilt(rustc) => {
-            let mut cargo = Command::new(workspace::cargo());
+            let mut cargo = workspace::cargo();
             // aya-ebpf uses `asm_experimental_arch`: a stable compiler has to be told to allow it.
             cargo.env("RUSTC", rustc).env("RUSTC_BOOTSTRAP", "1");
             cargo

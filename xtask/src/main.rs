@@ -14,10 +14,15 @@ use clap::{Parser, Subcommand};
 
 mod bpf_toolchain;
 mod build_ebpf;
+mod crowd;
+mod demo;
+mod services;
 mod setup;
 mod step;
 mod test;
 mod tidy;
+mod up;
+mod verdict;
 mod workspace;
 
 use setup::Purpose;
@@ -40,6 +45,10 @@ enum Task {
     },
     /// Compile the BPF programs, and put the object where the observer embeds it.
     BuildEbpf,
+    /// Watch the observer judge an honest server and a lying one.
+    Demo,
+    /// Run a server and an observer until Ctrl-C.
+    Up,
     /// Check and test everything; list what could not be tested here.
     Test(test::Options),
 }
@@ -59,6 +68,8 @@ fn run(task: Task) -> Result<()> {
         Task::Setup { check: true } => setup::check(),
         Task::Setup { check: false } => setup::setup(Purpose::Test),
         Task::BuildEbpf => build_ebpf::build_ebpf(),
+        Task::Demo => demo::demo(),
+        Task::Up => up::up(),
         Task::Test(options) => test::test(options),
     }
 }

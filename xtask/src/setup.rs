@@ -126,7 +126,7 @@ fn install_crate(name: &str, version: &str, options: &[&str], tools: &Path) -> R
     let llvm = Path::new(LLVM_PREFIX);
     run_logged(
         &format!("build {name}"),
-        Command::new(workspace::cargo())
+        workspace::cargo()
             .args(["install", "--locked", "--version", version])
             .args(options)
             .arg("--root")

@@ -92,11 +92,9 @@ fn prepare_skips() -> Result<PathBuf> {
 }
 
 fn cargo(arguments: &[&str]) -> Result<Command> {
-    let mut cargo = Command::new(workspace::cargo());
+    let mut cargo = workspace::cargo();
     cargo
-        .current_dir(workspace::root())
         .args(arguments)
-        .stdin(Stdio::null())
         .env("PATH", workspace::search_path(&[])?);
     Ok(cargo)
 }

@@ -75,8 +75,10 @@ fn of_file(name: &Path, text: &str) -> Vec<String> {
             if !text.starts_with("//!") {
                 findings.push("does not open with what it knows (//!)".into());
             }
+            // Integration tests, and a module's tests in a file of their own.
+            let is_tests = name.starts_with("tests/tests") || name.ends_with("tests.rs");
             let length = length_without_tests(text);
-            if length > LINE_LIMIT && !name.starts_with("tests/tests") {
+            if length > LINE_LIMIT && !is_tests {
                 findings.push(format!(
                     "{length} lines without tests; {LINE_LIMIT} are the limit"
                 ));
@@ -168,6 +170,7 @@ mod tests {
         let expected = ["401 lines without tests; 400 are the limit"];
         check("a/src/b.rs", &long, &expected);
         check("tests/tests/it/b.rs", &long, &[]);
+        check("a/src/b/tests.rs", &long, &[]);
         let tested = format!("//! Knows.\n#[cfg(test)]\n{}", "\n".repeat(400));
         check("a/src/b.rs", &tested, &[]);
     }

@@ -1,10 +1,11 @@
 //! Where things are: the workspace, the cache of tools, the commands on `PATH`.
 //!
-//! It reads the environment and looks at the disk; it starts nothing.
+//! It reads the environment and looks at the disk; it makes the command for cargo and starts nothing.
 
 use std::env;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result};
 
@@ -35,9 +36,23 @@ pub(crate) fn tools_dir() -> Result<PathBuf> {
     Ok(cache.join("plumbline"))
 }
 
-/// The cargo that runs this task, or the one on `PATH`.
-pub(crate) fn cargo() -> OsString {
-    env::var_os("CARGO").unwrap_or_else(|| "cargo".into())
+/// The cargo that runs this task, or the one on `PATH`, at the workspace's root.
+///
+/// What cargo told this task about its own package is taken away: build scripts of dependencies
+/// watch such variables, and would run again at each change between `cargo xtask` and `cargo`.
+pub(crate) fn cargo() -> Command {
+    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.current_dir(root()).stdin(Stdio::null());
+    for (name, _) in env::vars_os() {
+        let name = name.to_string_lossy();
+        if ["CARGO_PKG_", "CARGO_MANIFEST_"]
+            .iter()
+            .any(|prefix| name.starts_with(prefix))
+        {
+            cargo.env_remove(name.as_ref());
+        }
+    }
+    cargo
 }
 
 /// `PATH` with `first` ahead of it, then the cache of tools, and behind it the system's folders

@@ -25,11 +25,9 @@ pub struct Counts {
     pub lost_entered: u64,
     /// Connections whose end may have been missed, and are known again.
     pub lost_left: u64,
-    /// Connections in the accept queue, which the service cannot know yet, as measured before
+    /// Connections in the accept queue, which the service cannot know yet, as measured after
     /// `opened` was read; 0 where the gauge counts them.
-    pub waiting_before: u64,
-    /// The same, as measured after `opened` was read.
-    pub waiting_after: u64,
+    pub waiting: u64,
 }
 
 /// Counts with the time that it took to read them.
@@ -64,9 +62,12 @@ impl Samples {
     }
 
     /// Adds the newest sample and forgets those that are too old.
+    ///
+    /// One of those stays: after a pause in sampling it is the only one before a window, which is
+    /// wider with it and could not be decided without.
     pub fn push(&mut self, sample: Sample) {
-        while let Some(oldest) = self.samples.front()
-            && (sample.began.duration_since(oldest.finished) > self.keep
+        while let Some(second) = self.samples.get(1)
+            && (sample.began.duration_since(second.finished) > self.keep
                 || self.samples.len() >= Self::MOST)
         {
             self.samples.pop_front();

@@ -23,6 +23,10 @@ impl Interval {
     /// At the fewest, everything that opened since is not counted yet and everything that showed
     /// any sign of an end until later is no longer counted. At the most, everything that opens
     /// until later is counted already and only what had closed for good is not.
+    ///
+    /// What waits in the accept queue lowers the fewest and not the most: some of it may have been
+    /// aborted there, and is among the closed already. Taken off twice, it would make an honest
+    /// claim look like too much.
     #[must_use]
     pub fn between(before: &Sample, after: &Sample) -> Self {
         let Counts {
@@ -30,14 +34,14 @@ impl Interval {
             closed,
             doubtful_left,
             lost_left,
-            waiting_after,
+            waiting,
             ..
         } = before.counts;
         let later = after.counts;
         let lost = difference(later.lost_entered, lost_left);
         let doubtful = difference(later.doubtful_entered, doubtful_left);
-        let low = difference(opened, later.ended) - lost - signed(waiting_after);
-        let high = difference(later.opened, closed) + doubtful - signed(later.waiting_before);
+        let low = difference(opened, later.ended) - lost - waiting.cast_signed();
+        let high = difference(later.opened, closed) + doubtful;
         Self {
             low: low.max(0),
             high: high.max(0),
@@ -54,8 +58,4 @@ impl Interval {
 /// The difference of two counts that were read at different times: it may be negative.
 const fn difference(more: u64, less: u64) -> i64 {
     more.wrapping_sub(less).cast_signed()
-}
-
-const fn signed(count: u64) -> i64 {
-    count.cast_signed()
 }

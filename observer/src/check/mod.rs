@@ -6,11 +6,20 @@
 //! - `counts`: what is open is a difference of monotonic counts; samples of them over time.
 //! - `interval`: the fewest and the most connections that an honest service can claim.
 //! - `verdict`: agree, over, under, unsettled or blind, and since when.
+//! - `history` and `shape`: what the last checks found, and what is the likely cause.
 
 mod counts;
+mod history;
 mod interval;
+#[cfg(test)]
+mod properties;
+mod shape;
+#[cfg(test)]
+mod tests;
 mod verdict;
 
 pub use counts::{Counts, Sample, Samples};
+pub use history::{History, Record, Window};
 pub use interval::Interval;
-pub use verdict::{Blind, Bounds, Check, Finding, Judge, Verdict};
+pub use shape::Shape;
+pub use verdict::{Blind, Bounds, Check, Finding, Judge, Rule, Verdict};

@@ -1,6 +1,6 @@
 //! From checks to a verdict: a violation must stand, and evidence adds up.
 
-use std::{fmt, time::SystemTime};
+use std::{collections::VecDeque, fmt, time::SystemTime};
 
 use super::interval::Interval;
 
@@ -113,14 +113,18 @@ pub struct Bounds {
 }
 
 impl Bounds {
-    const fn of(claim: i64, interval: Interval) -> Self {
+    /// What one claim and what it was held against leave of the drift.
+    #[must_use]
+    pub const fn of(claim: i64, interval: Interval) -> Self {
         Self {
-            low: claim - interval.high,
-            high: claim - interval.low,
+            low: claim.saturating_sub(interval.high),
+            high: claim.saturating_sub(interval.low),
         }
     }
 
-    fn and(self, other: Self) -> Option<Self> {
+    /// What both leave; nothing if they contradict each other.
+    #[must_use]
+    pub fn and(self, other: Self) -> Option<Self> {
         let both = Self {
             low: self.low.max(other.low),
             high: self.high.min(other.high),
@@ -152,11 +156,48 @@ pub struct Check {
     pub at: SystemTime,
 }
 
+/// The rule that decided a verdict.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rule {
+    /// Nothing could be compared.
+    NothingToCompare,
+    /// An honest service can say this, at this check and at the recent ones together.
+    Within,
+    /// This check shows a drift, and fewer have shown it than must.
+    ShownTooSeldom,
+    /// This check neither shows nor contradicts the drift that others have, and fewer have shown
+    /// it than must.
+    NotContradicted,
+    /// Enough checks have shown the drift, and none has contradicted it since.
+    Confirmed,
+    /// The witnesses were not compared yet since the drift was first seen.
+    WitnessesFirst,
+}
+
+impl Rule {
+    /// Its name in the API.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::NothingToCompare => "nothing_to_compare",
+            Self::Within => "within",
+            Self::ShownTooSeldom => "shown_too_seldom",
+            Self::NotContradicted => "not_contradicted",
+            Self::Confirmed => "confirmed",
+            Self::WitnessesFirst => "witnesses_first",
+        }
+    }
+}
+
 /// What is said after a check.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Finding {
     /// The verdict.
     pub verdict: Verdict,
+    /// Why this verdict and no other.
+    pub rule: Rule,
+    /// How many checks have shown the drift by themselves.
+    pub shown: u32,
     /// Why nothing can be said, where nothing can.
     pub blind: Option<Blind>,
     /// What the last check and those before it that it does not contradict leave of the drift.
@@ -165,11 +206,27 @@ pub struct Finding {
     pub since: Option<SystemTime>,
 }
 
+impl Finding {
+    /// Nothing can be said, and nothing is known of a drift.
+    #[must_use]
+    pub const fn blind(reason: Blind) -> Self {
+        Self {
+            verdict: Verdict::Blind,
+            rule: Rule::NothingToCompare,
+            shown: 0,
+            blind: Some(reason),
+            drift: None,
+            since: None,
+        }
+    }
+}
+
 /// Judges the checks of one target, one after the other.
 #[derive(Clone, Debug)]
 pub struct Judge {
     confirm: u32,
-    evidence: Option<Bounds>,
+    /// What the recent checks left of the drift, oldest first: no two contradict each other.
+    evidence: VecDeque<Bounds>,
     standing: Option<Standing>,
 }
 
@@ -178,16 +235,22 @@ pub struct Judge {
 struct Standing {
     is_over: bool,
     since: SystemTime,
-    checks: u32,
+    shown: u32,
 }
 
 impl Judge {
-    /// A judge for whom a violation must stand for `confirm` checks in a row.
+    /// Checks whose evidence counts: an hour of them at the default interval of 5 s.
+    ///
+    /// Without an end to it, a drift that was healed while nobody could see it, in traffic too busy
+    /// to contradict what was once found, would be a verdict for ever.
+    pub const RECENT: usize = 720;
+
+    /// A judge for whom a violation must be shown by `confirm` checks.
     #[must_use]
     pub const fn new(confirm: u32) -> Self {
         Self {
             confirm,
-            evidence: None,
+            evidence: VecDeque::new(),
             standing: None,
         }
     }
@@ -195,14 +258,13 @@ impl Judge {
     /// Nothing can be said of this check.
     pub fn blind(&mut self, reason: Blind) -> Finding {
         if reason.voids_evidence() {
-            self.evidence = None;
+            self.evidence.clear();
             self.standing = None;
         }
         Finding {
-            verdict: Verdict::Blind,
-            blind: Some(reason),
-            drift: None,
+            shown: self.standing.map_or(0, |standing| standing.shown),
             since: self.standing.map(|standing| standing.since),
+            ..Finding::blind(reason)
         }
     }
 
@@ -213,50 +275,59 @@ impl Judge {
     /// honest service is within the interval of each, so 0 is within the bounds of all. A check
     /// that contradicts those before means that the drift has changed, and counts alone.
     pub fn judge(&mut self, check: &Check) -> Finding {
-        let bounds = Bounds::of(check.claim, check.interval);
-        let together = self
-            .evidence
-            .and_then(|earlier| earlier.and(bounds))
-            .unwrap_or(bounds);
-        self.evidence = Some(together);
-
-        let verdict = match together.sure() {
+        let own = Bounds::of(check.claim, check.interval);
+        let together = self.add(own);
+        let (verdict, rule) = match together.sure() {
             0 => {
                 self.standing = None;
-                Verdict::Agree
+                (Verdict::Agree, Rule::Within)
             }
-            sure => self.stands(sure > 0, bounds.sure() != 0, check.at),
+            sure => self.stands(sure > 0, own.sure() != 0, check.at),
         };
         Finding {
             verdict,
+            rule,
+            shown: self.standing.map_or(0, |standing| standing.shown),
             blind: None,
             drift: Some(together),
             since: self.standing.map(|standing| standing.since),
         }
     }
 
+    /// Adds what one check leaves of the drift, and returns what all of them leave together.
+    fn add(&mut self, own: Bounds) -> Bounds {
+        if self.evidence.len() == Self::RECENT {
+            self.evidence.pop_front();
+        }
+        let together = self
+            .evidence
+            .iter()
+            .try_fold(own, |left, earlier| left.and(*earlier));
+        if together.is_none() {
+            self.evidence.clear();
+        }
+        self.evidence.push_back(own);
+        together.unwrap_or(own)
+    }
+
     /// A drift is sure; `is_own` if this check alone shows it.
-    fn stands(&mut self, is_over: bool, is_own: bool, at: SystemTime) -> Verdict {
-        let mut standing = self
-            .standing
-            .filter(|standing| standing.is_over == is_over)
-            .unwrap_or(Standing {
+    fn stands(&mut self, is_over: bool, is_own: bool, at: SystemTime) -> (Verdict, Rule) {
+        let standing = match &mut self.standing {
+            Some(standing) if standing.is_over == is_over => standing,
+            other => other.insert(Standing {
                 is_over,
                 since: at,
-                checks: 0,
-            });
+                shown: 0,
+            }),
+        };
         // A check that only fails to contradict confirms nothing: one late answer of an honest
         // service, followed by busy traffic, must not become a verdict.
-        if is_own {
-            standing.checks = standing.checks.saturating_add(1);
-        }
-        self.standing = Some(standing);
-        if standing.checks < self.confirm {
-            Verdict::Unsettled
-        } else if is_over {
-            Verdict::Over
-        } else {
-            Verdict::Under
+        standing.shown = standing.shown.saturating_add(u32::from(is_own));
+        match (standing.shown >= self.confirm, is_own) {
+            (true, _) if is_over => (Verdict::Over, Rule::Confirmed),
+            (true, _) => (Verdict::Under, Rule::Confirmed),
+            (false, true) => (Verdict::Unsettled, Rule::ShownTooSeldom),
+            (false, false) => (Verdict::Unsettled, Rule::NotContradicted),
         }
     }
 }

@@ -1,33 +1,364 @@
-//! x
-use std::time::Duration;
+//! One HTTP GET of an exposition, within hard limits: whatever a target does, it ends, and it
+//! costs no more memory than the limits say.
+//!
+//! `hyper`'s HTTP/1 connection is used directly. A client with a pool, such as `reqwest`, hides
+//! what is needed here: whether a connection was reused, what a header may cost, and the moment
+//! before the first byte. Redirects are reported, not followed; proxies of the environment are not
+//! used, for a claim is read where the configuration says. It knows no metric.
+
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use http::header::{
+    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HOST, HeaderMap,
+    HeaderName, LOCATION, TRANSFER_ENCODING, USER_AGENT,
+};
+use http::{Request, Response, StatusCode};
+use http_body_util::{BodyExt, Empty};
+use hyper::body::{Body, Bytes, Incoming};
 use url::Url;
-/// x
-#[derive(Debug, thiserror::Error)]
-#[error("x")]
-pub enum FetchError {}
-impl FetchError {
-    pub(super) fn name(&self) -> &'static str {
-        "x"
-    }
-}
-/// x
-#[derive(Debug)]
-pub struct Fetcher;
-impl Fetcher {
-    /// x
-    pub fn new(_u: &Url, _l: Limits) -> Result<Self, FetchError> {
-        Ok(Self)
-    }
-}
-/// x
-#[derive(Debug, Clone, Copy, Default)]
+
+use super::access::{Access, Authorization, SecretError};
+use super::body::{BodyError, Sink};
+use super::connection::{ConnectError, Connection, Origin};
+use super::exposition::Format;
+
+/// What Prometheus asks for, less its protobuf format.
+const ACCEPTED: &str = "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,\
+    application/openmetrics-text;version=0.0.1;q=0.5,\
+    text/plain;version=1.0.0;escaping=allow-utf-8;q=0.4,text/plain;version=0.0.4;q=0.3,*/*;q=0.2";
+
+const AGENT: &str = concat!("plumbline-observer/", env!("CARGO_PKG_VERSION"));
+
+/// Most bytes of a header that an error shows, before escaping.
+const EXCERPT: usize = 80;
+
+/// What a scrape may cost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// x
+    /// From connecting to the last byte.
     pub deadline: Duration,
+    /// Of the body, on the wire and again after decompression. Unit: bytes.
+    pub body: usize,
 }
-/// x
+
+impl Default for Limits {
+    /// 5 s; 16 MiB, as VictoriaMetrics has it: some 200,000 series.
+    fn default() -> Self {
+        Self {
+            deadline: Duration::from_secs(5),
+            body: 16 << 20,
+        }
+    }
+}
+
+/// Scrapes one URL, over one connection that it keeps while the target does.
+pub struct Fetcher {
+    url: Url,
+    origin: Origin,
+    authorization: Option<Authorization>,
+    limits: Limits,
+    idle: Option<Connection>,
+}
+
+/// A complete exposition.
 #[derive(Debug)]
-pub struct Scrape;
-/// x
-#[derive(Debug)]
-pub struct Stage;
+pub struct Scrape {
+    /// The body, decompressed.
+    pub body: Vec<u8>,
+    /// What the target says that it is.
+    pub format: Format,
+    /// Before connecting, and so before the first byte of the request.
+    pub started: Instant,
+    /// After the last byte of the body.
+    pub finished: Instant,
+}
+
+/// How far a scrape came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// Resolving the name, connecting, the TLS handshake.
+    Connect,
+    /// The request, up to the end of the response's header.
+    Head,
+    /// The response's body.
+    Body,
+}
+
+impl fmt::Display for Stage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Connect => "connecting",
+            Self::Head => "waiting for the answer",
+            Self::Body => "reading the body",
+        })
+    }
+}
+
+/// Why there is no exposition.
+#[derive(Debug, thiserror::Error)]
+pub enum FetchError {
+    /// No connection.
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    /// The secret that the target wants cannot be read.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+    /// Not complete when the time was up.
+    #[error("not complete after {after:?}: it was still {stage}")]
+    Deadline {
+        /// The time that it had.
+        after: Duration,
+        /// What it was doing.
+        stage: Stage,
+    },
+    /// The connection broke, or what came over it is no HTTP.
+    #[error("the answer broke off while {stage}")]
+    Broken {
+        /// What was being read.
+        stage: Stage,
+        /// What `hyper` says.
+        #[source]
+        source: hyper::Error,
+    },
+    /// What came is no HTTP/1 response, or a header beyond all limits.
+    #[error("the answer is not HTTP that can be read")]
+    Malformed(#[source] hyper::Error),
+    /// A redirect, which is not followed: it would be another claimant.
+    #[error("status {} redirects to \"{location}\": configure that URL if it is the right one", status.as_u16())]
+    Redirect {
+        /// 3xx.
+        status: StatusCode,
+        /// The `Location`, bounded and escaped.
+        location: String,
+    },
+    /// Any other status than 200.
+    #[error("status {}, not 200", status.as_u16())]
+    Status {
+        /// What it answered.
+        status: StatusCode,
+    },
+    /// A web page.
+    #[error("the answer is an HTML page, not an exposition: is this the URL of the metrics?")]
+    Html,
+    /// A coding that was not asked for.
+    #[error("content encoding \"{encoding}\", and only gzip was accepted")]
+    Encoding {
+        /// The `Content-Encoding`, bounded and escaped.
+        encoding: String,
+    },
+    /// The body is too large, or cannot be unpacked.
+    #[error(transparent)]
+    Body(#[from] BodyError),
+    /// A body without a length that stops in the middle of a line.
+    #[error("the body stops in the middle of a line: the target closed the connection too early")]
+    CutOff,
+}
+
+impl FetchError {
+    /// A stable name for the label `reason`.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Connect(error) => error.name(),
+            Self::Secret(_) => "secret_unreadable",
+            Self::Deadline { .. } => "deadline_exceeded",
+            Self::Broken { .. } | Self::CutOff => "connection_lost",
+            Self::Malformed(_) => "http_malformed",
+            Self::Redirect { .. } => "http_redirect",
+            Self::Status { .. } => "http_status",
+            Self::Html => "html_page",
+            Self::Encoding { .. } => "unknown_encoding",
+            Self::Body(BodyError::TooLarge { .. }) => "body_too_large",
+            Self::Body(BodyError::Gzip(_)) => "gzip_malformed",
+        }
+    }
+
+    fn of_hyper(stage: Stage, source: hyper::Error) -> Self {
+        if source.is_parse() {
+            Self::Malformed(source)
+        } else {
+            Self::Broken { stage, source }
+        }
+    }
+}
+
+impl Fetcher {
+    /// A fetcher of `url`, which must be `http` or `https`.
+    ///
+    /// # Errors
+    /// When the URL is of no use, or is `https` and there is no certificate authority to trust.
+    pub fn new(url: &Url, access: &Access, limits: Limits) -> Result<Self, FetchError> {
+        Ok(Self {
+            url: url.clone(),
+            origin: Origin::new(url, access.ca_file.as_deref())?,
+            authorization: access.authorization.clone(),
+            limits,
+            idle: None,
+        })
+    }
+
+    /// What is scraped.
+    pub fn url(&self) -> &Url {
+        &self.url
+    }
+
+    /// Scrapes once.
+    ///
+    /// # Errors
+    /// When no complete exposition came within the limits; the connection is then given up.
+    pub async fn fetch(&mut self) -> Result<Scrape, FetchError> {
+        let started = Instant::now();
+        let mut stage = Stage::Connect;
+        let after = self.limits.deadline;
+        let exchange = tokio::time::timeout(after, self.exchange(&mut stage)).await;
+        let (body, format) = exchange.map_err(|_| FetchError::Deadline { after, stage })??;
+        Ok(Scrape {
+            body,
+            format,
+            started,
+            finished: Instant::now(),
+        })
+    }
+
+    async fn exchange(&mut self, stage: &mut Stage) -> Result<(Vec<u8>, Format), FetchError> {
+        let request = self.request().await?;
+        let (response, connection) = self.ask(request, stage).await?;
+        *stage = Stage::Body;
+        let scrape = self.read(response).await?;
+        // Only a connection whose exchange went well is used again.
+        self.idle = Some(connection);
+        Ok(scrape)
+    }
+
+    /// Sends the request, over the idle connection if there is one.
+    ///
+    /// The target may close an idle connection at any moment, also just now: that is no failure
+    /// of the target, and the request goes out again on a fresh one, once.
+    async fn ask(
+        &mut self,
+        request: Request<Empty<Bytes>>,
+        stage: &mut Stage,
+    ) -> Result<(Response<Incoming>, Connection), FetchError> {
+        if let Some(mut connection) = self.idle.take() {
+            *stage = Stage::Head;
+            match connection.send(request.clone()).await {
+                Ok(response) => return Ok((response, connection)),
+                Err(error) if error.is_parse() => return Err(FetchError::Malformed(error)),
+                Err(_) => *stage = Stage::Connect,
+            }
+        }
+        let mut connection = self.origin.connect().await?;
+        *stage = Stage::Head;
+        match connection.send(request).await {
+            Ok(response) => Ok((response, connection)),
+            Err(error) => Err(FetchError::of_hyper(Stage::Head, error)),
+        }
+    }
+
+    async fn request(&self) -> Result<Request<Empty<Bytes>>, FetchError> {
+        let path = &self.url[url::Position::BeforePath..url::Position::AfterQuery];
+        let mut request = Request::get(path)
+            .header(HOST, self.origin.host_header())
+            .header(ACCEPT, ACCEPTED)
+            .header(ACCEPT_ENCODING, "gzip")
+            .header(USER_AGENT, AGENT)
+            .body(Empty::new())
+            .expect("a parsed URL's path and host are valid in HTTP");
+        if let Some(authorization) = self.authorization.clone() {
+            // The file may be on a disk that is slow.
+            let header = tokio::task::spawn_blocking(move || authorization.read_header());
+            let header = header.await.expect("reading a file does not panic")?;
+            request.headers_mut().insert(AUTHORIZATION, header);
+        }
+        Ok(request)
+    }
+
+    async fn read(&self, response: Response<Incoming>) -> Result<(Vec<u8>, Format), FetchError> {
+        let (head, mut body) = response.into_parts();
+        check_status(head.status, &head.headers)?;
+        let format = format(&head.headers)?;
+        let is_gzip = is_gzip(&head.headers)?;
+        let length = body.size_hint().exact();
+        let is_delimited = length.is_some() || head.headers.contains_key(TRANSFER_ENCODING);
+
+        let mut sink = Sink::new(is_gzip, length, self.limits.body)?;
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|error| FetchError::of_hyper(Stage::Body, error))?;
+            if let Some(data) = frame.data_ref() {
+                sink.write(data)?;
+            }
+        }
+        let body = sink.finish()?;
+        // Where only the end of the connection ends the body, a service that dies has sent a
+        // shorter one. OpenMetrics says where it ends; text at least ends its last line.
+        let is_cut_off = !is_delimited && format == Format::Text && body.last() != Some(&b'\n');
+        if is_cut_off {
+            Err(FetchError::CutOff)
+        } else {
+            Ok((body, format))
+        }
+    }
+}
+
+fn check_status(status: StatusCode, headers: &HeaderMap) -> Result<(), FetchError> {
+    if status == StatusCode::OK {
+        Ok(())
+    } else if status.is_redirection() && headers.contains_key(LOCATION) {
+        Err(FetchError::Redirect {
+            status,
+            location: excerpt(headers, &LOCATION),
+        })
+    } else {
+        Err(FetchError::Status { status })
+    }
+}
+
+/// The format by the media type; text where it is missing or unknown, as before Prometheus 3.
+fn format(headers: &HeaderMap) -> Result<Format, FetchError> {
+    let value = headers
+        .get(CONTENT_TYPE)
+        .map_or(&b""[..], |value| value.as_bytes());
+    let media_type = value.split(|&byte| byte == b';').next().unwrap_or_default();
+    let is = |name: &str| {
+        media_type
+            .trim_ascii()
+            .eq_ignore_ascii_case(name.as_bytes())
+    };
+    if is("application/openmetrics-text") {
+        Ok(Format::OpenMetrics)
+    } else if is("text/html") || is("application/xhtml+xml") {
+        Err(FetchError::Html)
+    } else {
+        Ok(Format::Text)
+    }
+}
+
+fn is_gzip(headers: &HeaderMap) -> Result<bool, FetchError> {
+    let mut codings = headers.get_all(CONTENT_ENCODING).iter();
+    let coding = codings
+        .next()
+        .map_or(&b"identity"[..], |value| value.as_bytes())
+        .trim_ascii();
+    let is = |name: &str| coding.eq_ignore_ascii_case(name.as_bytes());
+    let is_only = codings.next().is_none();
+    if is_only && (is("gzip") || is("x-gzip")) {
+        Ok(true)
+    } else if is_only && (is("identity") || coding.is_empty()) {
+        Ok(false)
+    } else {
+        Err(FetchError::Encoding {
+            encoding: excerpt(headers, &CONTENT_ENCODING),
+        })
+    }
+}
+
+/// What a header says, bounded and escaped; several of one name are joined.
+fn excerpt(headers: &HeaderMap, name: &HeaderName) -> String {
+    let values: Vec<_> = headers
+        .get_all(name)
+        .iter()
+        .map(|value| value.as_bytes())
+        .collect();
+    let value = values.join(&b", "[..]);
+    value[..value.len().min(EXCERPT)].escape_ascii().to_string()
+}

@@ -1,23 +1,37 @@
 //! The claim: what a service says of its own connections, at which moment it said so, and why
 //! there is none when there is none.
 //!
-//! `fetch` is the only file here that does I/O; `exposition`, `gauge` and `selector` are pure.
-//! Nothing here knows the kernel or the check: a failure is a [`Reading`] like any other.
+//! `fetch`, `connection` and `access` do the I/O; everything else here is pure. Nothing here knows
+//! the kernel or the check: a failure is a [`Reading`] like any other.
 
+mod access;
+mod body;
+mod connection;
 mod exposition;
 mod fetch;
 mod gauge;
+mod number;
+#[cfg(test)]
+mod properties;
+mod scanner;
 mod selector;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::future::join_all;
 use url::Url;
 
-pub use exposition::{Format, Kind, SyntaxError};
+pub use access::{Access, Authorization, SecretError};
+pub use body::{BodyError, Form};
+pub use connection::ConnectError;
+pub use exposition::{Format, Kind};
 pub use fetch::{FetchError, Fetcher, Limits, Scrape, Stage};
-pub use gauge::{Claim, ClaimError, read_claim};
+pub use gauge::{Claim, ClaimError, MAX_SERIES, MAX_VALUE, read_claim};
+pub use scanner::{Problem, SyntaxError};
 pub use selector::{Selector, SelectorError};
 
 /// Reads the claim of one target from all of its URLs.
@@ -74,30 +88,105 @@ impl Claimant {
     /// `deadline` bounds each reading from connecting to the last byte.
     ///
     /// # Errors
-    /// When a URL is `https` and this machine's root certificates cannot be loaded.
-    pub fn new(urls: &[Url], selector: Selector, deadline: Duration) -> Result<Self, FetchError> {
+    /// When a URL leads nowhere, or is `https` and there is no certificate authority to trust.
+    ///
+    /// # Panics
+    /// [`Self::read`] panics if `urls` is empty; a [`Target`](crate::config::Target) has one.
+    pub fn new(
+        urls: &[Url],
+        access: &Access,
+        selector: Selector,
+        deadline: Duration,
+    ) -> Result<Self, FetchError> {
         let limits = Limits {
             deadline,
             ..Limits::default()
         };
-        let fetchers = urls
-            .iter()
-            .map(|url| Fetcher::new(url, limits))
-            .collect::<Result<_, _>>()?;
+        let fetchers = urls.iter().map(|url| Fetcher::new(url, access, limits));
         Ok(Self {
-            fetchers,
+            fetchers: fetchers.collect::<Result<_, _>>()?,
             selector: Arc::new(selector),
         })
     }
 
-    /// Reads the claim once, from all URLs at the same time.
+    /// Reads the claim once, from all URLs at the same time, and adds up what they say.
+    ///
+    /// It ends by the deadline, plus the time that parsing takes. Dropping the future gives up the
+    /// connections that are in use, nothing else.
     pub async fn read(&mut self) -> Reading {
-        unreachable!("{} {}", self.fetchers.len(), self.selector)
+        let selector = &self.selector;
+        let parts = self
+            .fetchers
+            .iter_mut()
+            .map(|fetcher| read_part(fetcher, selector));
+        let mut parts = join_all(parts).await.into_iter();
+        let first = parts.next().expect("a claimant has at least one URL");
+        parts.fold(first, Reading::and)
     }
 }
 
+/// Reads what one URL says.
+async fn read_part(fetcher: &mut Fetcher, selector: &Arc<Selector>) -> Reading {
+    let started = Instant::now();
+    let url = shown(fetcher.url());
+    let failure = |reason| Failure { url, reason };
+    let scrape = match fetcher.fetch().await {
+        Ok(scrape) => scrape,
+        Err(error) => {
+            let outcome = Outcome::Down(failure(Reason::Fetch(error)));
+            return Reading {
+                started,
+                finished: Instant::now(),
+                outcome,
+            };
+        }
+    };
+    let Scrape {
+        body,
+        format,
+        started,
+        finished,
+    } = scrape;
+    let selector = Arc::clone(selector);
+    // Up to 16 MiB are parsed: too long to hold up a thread of the runtime.
+    let parsed = tokio::task::spawn_blocking(move || read_claim(&body, format, &selector));
+    let outcome = match parsed.await.expect("a parser does not panic") {
+        Ok(claim) => Outcome::Claimed(claim),
+        Err(error @ ClaimError::Syntax(_)) => Outcome::Down(failure(Reason::Claim(error))),
+        Err(error) => Outcome::Missing(failure(Reason::Claim(error))),
+    };
+    Reading {
+        started,
+        finished,
+        outcome,
+    }
+}
+
+/// A URL without what may be secret in it.
+fn shown(url: &Url) -> String {
+    url[..url::Position::BeforeUsername].to_owned()
+        + &url[url::Position::BeforeHost..url::Position::AfterPath]
+}
+
 impl Reading {
-    /// How long it took. Unit: seconds, as `observer_scrape_duration_seconds` has it.
+    /// Both together: the sum of two claims, or the worse of two failures.
+    fn and(self, other: Self) -> Self {
+        let outcome = match (self.outcome, other.outcome) {
+            (Outcome::Claimed(one), Outcome::Claimed(two)) => Outcome::Claimed(Claim {
+                value: one.value + two.value,
+                series: one.series + two.series,
+            }),
+            (down @ Outcome::Down(_), _) | (_, down @ Outcome::Down(_)) => down,
+            (missing @ Outcome::Missing(_), _) | (_, missing) => missing,
+        };
+        Self {
+            started: self.started.min(other.started),
+            finished: self.finished.max(other.finished),
+            outcome,
+        }
+    }
+
+    /// How long it took: `observer_scrape_duration_seconds`.
     pub fn duration(&self) -> Duration {
         self.finished - self.started
     }

@@ -4,21 +4,18 @@
 //! a file comes in as text; where it came from is only a name for the errors.
 
 use std::collections::HashSet;
-use std::fmt;
-use std::net::{Ipv4Addr, SocketAddr};
-use std::ops::Range;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::value::{Cgroup, HttpUrl, Listen, Name, Netns, Span, Text, WebAddress, Within};
-use super::{
-    Backend, Config, Counts, Kernel, Level, Log, LogFormat, MAX_GAUGE_URLS, MAX_TARGETS, Target,
-    Web,
-};
-use crate::claim::Selector;
+use super::error::{ConfigError, Place, TargetProblem};
+use super::general::{KernelSettings, LogSettings, WebSettings};
+use super::value::{HttpUrl, Listen, Name, Netns, Span, Text, Within};
+use super::{Config, Counts, MAX_GAUGE_URLS, MAX_TARGETS, Target};
+use crate::claim::{Access, Authorization, Selector};
 
 /// From 10 ms, below which a check says nothing new, to an hour. Unit of the bounds: ms.
 type Interval = Span<10, 3_600_000>;
@@ -27,14 +24,7 @@ type Settle = Span<0, 60_000>;
 /// Unit of the bounds: ms.
 type ScrapeTimeout = Span<1, 60_000>;
 type Confirm = Within<1, 100>;
-/// Up to 4 Mi = 2²² records.
-type MaxSockets = Within<1, 4_194_304>;
 
-/// Where the observer's HTTP listens unless told otherwise.
-const LISTEN_ADDRESS: SocketAddr =
-    SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 10090);
-/// 2¹⁸ records.
-const MAX_SOCKETS: u32 = 262_144;
 const INTERVAL: Duration = Duration::from_secs(5);
 const SETTLE: Duration = Duration::from_secs(1);
 const CONFIRM: u32 = 2;
@@ -62,50 +52,6 @@ struct File {
     kernel: KernelSettings,
     log: LogSettings,
     target: Vec<Spanned<TargetSettings>>,
-}
-
-/// `[web]`, or `--web.…`.
-#[derive(Debug, Clone, Default, PartialEq, Args, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
-pub struct WebSettings {
-    /// Where the observer's own HTTP listens: ADDRESS:PORT, or :PORT for every address
-    /// [default: 127.0.0.1:10090]
-    #[arg(long = "web.listen-address", value_name = "ADDRESS:PORT")]
-    #[arg(env = "OBSERVER_WEB_LISTEN_ADDRESS", help_heading = "Observer")]
-    pub listen_address: Option<Text<WebAddress>>,
-}
-
-/// `[kernel]`, or `--kernel.…`.
-#[derive(Debug, Clone, Default, PartialEq, Args, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
-pub struct KernelSettings {
-    /// Witness in the kernel; auto takes the best that works here [default: auto]
-    #[arg(long = "kernel.backend", value_name = "BACKEND")]
-    #[arg(env = "OBSERVER_KERNEL_BACKEND", help_heading = "Observer")]
-    pub backend: Option<Backend>,
-    /// Most sockets that are tracked at once, over all targets [default: 262144]
-    #[arg(long = "kernel.max-sockets", value_name = "COUNT")]
-    #[arg(env = "OBSERVER_KERNEL_MAX_SOCKETS", help_heading = "Observer")]
-    pub max_sockets: Option<MaxSockets>,
-    /// Cgroup v2 directory whose sockets are told WebSocket from HTTP; auto is the root
-    /// [default: auto]
-    #[arg(long = "kernel.cgroup", value_name = "auto|DIRECTORY")]
-    #[arg(env = "OBSERVER_KERNEL_CGROUP", help_heading = "Observer")]
-    pub cgroup: Option<Text<Cgroup>>,
-}
-
-/// `[log]`, or `--log.…`.
-#[derive(Debug, Clone, Default, PartialEq, Args, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
-pub struct LogSettings {
-    /// Least level that is logged [default: info]
-    #[arg(long = "log.level", value_name = "LEVEL")]
-    #[arg(env = "OBSERVER_LOG_LEVEL", help_heading = "Observer")]
-    pub level: Option<Level>,
-    /// How a log line is written [default: logfmt]
-    #[arg(long = "log.format", value_name = "FORMAT")]
-    #[arg(env = "OBSERVER_LOG_FORMAT", help_heading = "Observer")]
-    pub format: Option<LogFormat>,
 }
 
 /// One `[[target]]`, or the flags of a single target.
@@ -173,116 +119,33 @@ pub struct TargetSettings {
         help_heading = "Target"
     )]
     pub connections_url: Option<Text<HttpUrl>>,
-}
-
-/// Why there is no configuration.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ConfigError {
-    /// The file is not TOML, or a key or value in it is not ours; `toml` errors have no structure.
-    #[error("{place}: {message}")]
-    File {
-        /// Where it stands.
-        place: Place,
-        /// What `toml`, or the type of the value, says.
-        message: String,
-    },
-    /// Each setting is well, but not together.
-    #[error("{place}: {problem}")]
-    Target {
-        /// The file and position of the target, or the command line.
-        place: Place,
-        /// What is wrong with it.
-        problem: TargetProblem,
-    },
-    /// Nothing to observe.
-    #[error("no target: give --listen and --gauge-url, or a file with [[target]] by --config")]
-    NoTarget,
-    /// More targets than are watched by one observer.
-    #[error("{count} targets are more than the {MAX_TARGETS} that one observer watches")]
-    TooManyTargets {
-        /// How many there are.
-        count: usize,
-    },
-    /// Flags of a single target beside a file that has its own.
-    #[error(
-        "{file} has targets of its own: put the target of the command line or environment \
-         ({settings}) into it, or leave it out"
+    /// File with the token that proves who asks the service
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "OBSERVER_BEARER_TOKEN_FILE",
+        help_heading = "Target"
     )]
-    TargetTwice {
-        /// The file's name.
-        file: String,
-        /// Which settings of a target were given beside the file, as flags.
-        settings: String,
-    },
-}
-
-/// What is wrong with a target as a whole.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum TargetProblem {
-    /// Nothing to count.
-    #[error("the target has no listen: say what the service listens on, such as :3000")]
-    NoListen,
-    /// No claim to check.
-    #[error("the target has no gauge-url: say where its gauge is published")]
-    NoGaugeUrl,
-    /// More claims than are summed.
-    #[error("{count} gauge-urls are more than the {MAX_GAUGE_URLS} that are summed")]
-    TooManyGaugeUrls {
-        /// How many there are.
-        count: usize,
-    },
-    /// Two targets of one name, given or by default.
-    #[error("a target before is named {name:?} too: give one of them another name")]
-    NameTwice {
-        /// The name.
-        name: String,
-    },
-    /// A scrape that may outlast the interval.
-    #[error("scrape-timeout ({timeout:?}) is longer than the interval ({interval:?})")]
-    SlowScrape {
-        /// The timeout.
-        timeout: Duration,
-        /// The interval.
-        interval: Duration,
-    },
-}
-
-/// Where a setting stands.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Place {
-    /// A flag or the environment.
-    CommandLine,
-    /// A file; line and column count from 1, the column in characters.
-    File {
-        /// The file's name.
-        name: String,
-        /// Line, from 1.
-        line: usize,
-        /// Column in characters, from 1.
-        column: usize,
-    },
-}
-
-impl fmt::Display for Place {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::CommandLine => f.write_str("command line"),
-            Self::File { name, line, column } => write!(f, "{name}:{line}:{column}"),
-        }
-    }
-}
-
-impl Place {
-    fn in_file(name: &str, text: &str, span: Option<Range<usize>>) -> Self {
-        let at = span.map_or(0, |span| span.start).min(text.len());
-        let before = String::from_utf8_lossy(&text.as_bytes()[..at]);
-        let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-        Self::File {
-            name: name.to_owned(),
-            line: 1 + before.matches('\n').count(),
-            column: 1 + before[line_start..].chars().count(),
-        }
-    }
+    pub bearer_token_file: Option<PathBuf>,
+    /// Name that proves who asks the service, with --password-file
+    #[arg(long, env = "OBSERVER_USERNAME", help_heading = "Target")]
+    pub username: Option<String>,
+    /// File with the password of --username
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "OBSERVER_PASSWORD_FILE",
+        help_heading = "Target"
+    )]
+    pub password_file: Option<PathBuf>,
+    /// PEM file of the certificate authorities to trust for https [default: this machine's]
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "OBSERVER_CA_FILE",
+        help_heading = "Target"
+    )]
+    pub ca_file: Option<PathBuf>,
 }
 
 impl Settings {
@@ -353,63 +216,34 @@ impl Settings {
     }
 }
 
-impl WebSettings {
-    /// These settings, and `other` where they are silent.
-    #[must_use]
-    pub fn or(self, other: Self) -> Self {
-        Self {
-            listen_address: self.listen_address.or(other.listen_address),
-        }
-    }
-
-    fn into_web(self) -> Web {
-        Web {
-            listen_address: self
-                .listen_address
-                .map_or(LISTEN_ADDRESS, |Text(address)| address.0),
-        }
-    }
-}
-
-impl KernelSettings {
-    /// These settings, and `other` where they are silent.
-    #[must_use]
-    pub fn or(self, other: Self) -> Self {
-        Self {
-            backend: self.backend.or(other.backend),
-            max_sockets: self.max_sockets.or(other.max_sockets),
-            cgroup: self.cgroup.or(other.cgroup),
-        }
-    }
-
-    fn into_kernel(self) -> Kernel {
-        Kernel {
-            backend: self.backend.unwrap_or(Backend::Auto),
-            max_sockets: self.max_sockets.map_or(MAX_SOCKETS, |count| count.0),
-            cgroup: self.cgroup.map_or(Cgroup::Auto, |Text(cgroup)| cgroup),
-        }
-    }
-}
-
-impl LogSettings {
-    /// These settings, and `other` where they are silent.
-    #[must_use]
-    pub fn or(self, other: Self) -> Self {
-        Self {
-            level: self.level.or(other.level),
-            format: self.format.or(other.format),
-        }
-    }
-
-    fn into_log(self) -> Log {
-        Log {
-            level: self.level.unwrap_or(Level::Info),
-            format: self.format.unwrap_or(LogFormat::Logfmt),
-        }
-    }
-}
-
 impl TargetSettings {
+    /// The keys of what is set, for messages.
+    pub fn keys(&self) -> String {
+        let keys = [
+            ("name", self.name.is_some()),
+            ("listen", self.listen.is_some()),
+            ("netns", self.netns.is_some()),
+            ("gauge-url", self.gauge_url.is_some()),
+            ("gauge", self.gauge.is_some()),
+            ("counts", self.counts.is_some()),
+            ("interval", self.interval.is_some()),
+            ("settle", self.settle.is_some()),
+            ("confirm", self.confirm.is_some()),
+            ("scrape-timeout", self.scrape_timeout.is_some()),
+            ("connections-url", self.connections_url.is_some()),
+            ("bearer-token-file", self.bearer_token_file.is_some()),
+            ("username", self.username.is_some()),
+            ("password-file", self.password_file.is_some()),
+            ("ca-file", self.ca_file.is_some()),
+        ];
+        let set: Vec<_> = keys
+            .iter()
+            .filter(|(_, is_set)| *is_set)
+            .map(|(key, _)| *key)
+            .collect();
+        set.join(", ")
+    }
+
     fn into_target(self) -> Result<Target, TargetProblem> {
         let Self {
             name,
@@ -423,6 +257,10 @@ impl TargetSettings {
             confirm,
             scrape_timeout,
             connections_url,
+            bearer_token_file,
+            username,
+            password_file,
+            ca_file,
         } = self;
         let Text(listen) = listen.ok_or(TargetProblem::NoListen)?;
         let gauge_url: Vec<_> = gauge_url
@@ -435,6 +273,16 @@ impl TargetSettings {
             1..=MAX_GAUGE_URLS => {}
             count => return Err(TargetProblem::TooManyGaugeUrls { count }),
         }
+        let authorization = match (bearer_token_file, username, password_file) {
+            (None, None, None) => None,
+            (Some(token_file), None, None) => Some(Authorization::Bearer { token_file }),
+            (None, Some(username), Some(password_file)) => Some(Authorization::Basic {
+                username,
+                password_file,
+            }),
+            (None, _, _) => return Err(TargetProblem::HalfBasic),
+            (Some(_), _, _) => return Err(TargetProblem::TwoAuthorizations),
+        };
         let interval = interval.map_or(INTERVAL, |Text(interval)| interval.0);
         let scrape_timeout = match scrape_timeout {
             None => SCRAPE_TIMEOUT.min(interval),
@@ -454,6 +302,10 @@ impl TargetSettings {
             settle: settle.map_or(SETTLE, |Text(settle)| settle.0),
             confirm: confirm.map_or(CONFIRM, |confirm| confirm.0),
             scrape_timeout,
+            access: Access {
+                authorization,
+                ca_file,
+            },
             connections_url: connections_url.map(|Text(HttpUrl(url))| url),
         })
     }

@@ -57,8 +57,8 @@ pub enum ValueError {
     /// Not a URL at all.
     #[error("expected a URL such as http://127.0.0.1:9090/metrics")]
     Url(#[source] url::ParseError),
-    /// A URL of another scheme, or without a host.
-    #[error("expected an http:// or https:// URL with a host")]
+    /// A URL of another scheme, without a host, or with a password that would end up in logs.
+    #[error("expected an http:// or https:// URL with a host and without a user or password")]
     UrlScheme,
     /// Neither `auto` nor a path.
     #[error("expected auto or the path of a cgroup v2 directory")]
@@ -212,7 +212,8 @@ impl FromStr for HttpUrl {
 
     fn from_str(text: &str) -> Result<Self, ValueError> {
         let url = Url::parse(text).map_err(ValueError::Url)?;
-        if matches!(url.scheme(), "http" | "https") && url.has_host() {
+        let has_user = !url.username().is_empty() || url.password().is_some();
+        if matches!(url.scheme(), "http" | "https") && url.has_host() && !has_user {
             Ok(Self(url))
         } else {
             Err(ValueError::UrlScheme)
@@ -235,8 +236,6 @@ impl<const LEAST: u64, const MOST: u64> FromStr for Span<LEAST, MOST> {
 }
 
 /// Reads a duration as Prometheus writes it: whole numbers with descending units, or `0`.
-///
-/// By hand, since `promql-parser` refuses `0s` and panics at `1e99`.
 fn parse_duration(text: &str) -> Option<Duration> {
     const UNITS: [(&str, u64); 5] = [
         ("d", 86_400_000),

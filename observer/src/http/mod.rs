@@ -2,13 +2,14 @@
 //!
 //! It reads what `watch` last found and changes nothing.
 
+mod connections;
 mod page;
 
 use std::sync::Arc;
 
 use axum::{
     Json, Router,
-    extract::{Path, State},
+    extract::{Path, Query, State, rejection::QueryRejection},
     http::{StatusCode, header},
     response::{Html, IntoResponse, Response},
     routing::get,
@@ -17,22 +18,13 @@ use tokio::net::TcpListener;
 
 use crate::{
     api::{TargetList, TargetReport},
-    instruments,
+    instruments, sockets,
     watch::Watch,
 };
 
 /// Serves until `stop` resolves.
-///
-/// # Errors
-/// When the listener fails for good.
-pub async fn serve(
-    listener: TcpListener,
-    watch: Arc<Watch>,
-    stop: impl Future<Output = ()> + Send + 'static,
-) -> std::io::Result<()> {
-    axum::serve(listener, router(watch))
-        .with_graceful_shutdown(stop)
-        .await
+pub async fn serve(listener: TcpListener, watch: Arc<Watch>, stop: impl Future<Output = ()>) {
+    connections::serve(listener, router(watch), stop).await;
 }
 
 fn router(watch: Arc<Watch>) -> Router {
@@ -45,6 +37,7 @@ fn router(watch: Arc<Watch>) -> Router {
         .route("/readyz", get(ready))
         .route("/api/v1/targets", get(targets))
         .route("/api/v1/targets/{name}", get(target))
+        .route("/api/v1/targets/{name}/sockets", get(target_sockets))
         .with_state(watch)
 }
 
@@ -87,14 +80,36 @@ async fn targets(State(watch): State<Arc<Watch>>) -> Json<TargetList> {
 }
 
 async fn target(State(watch): State<Arc<Watch>>, Path(name): Path<String>) -> Response {
-    match watch
-        .targets
-        .iter()
-        .find(|target| target.config.name == name)
-    {
+    match watch.target(&name) {
         Some(target) => Json(TargetReport::of(target)).into_response(),
-        None => (StatusCode::NOT_FOUND, "no such target\n").into_response(),
+        None => no_such_target(),
     }
+}
+
+async fn target_sockets(
+    State(watch): State<Arc<Watch>>,
+    Path(name): Path<String>,
+    query: Result<Query<sockets::Query>, QueryRejection>,
+) -> Response {
+    let query = match query {
+        Ok(Query(query)) => query,
+        Err(rejection) => return (StatusCode::BAD_REQUEST, rejection.body_text()).into_response(),
+    };
+    let Some(target) = watch.target(&name).cloned() else {
+        return no_such_target();
+    };
+    // A dump blocks for as long as there are sockets.
+    let listed =
+        tokio::task::spawn_blocking(move || sockets::list(&target.watched.endpoint, query)).await;
+    match listed {
+        Ok(Ok(list)) => Json(list).into_response(),
+        Ok(Err(error)) => (StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n")).into_response(),
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
+}
+
+fn no_such_target() -> Response {
+    (StatusCode::NOT_FOUND, "no such target\n").into_response()
 }
 
 fn reports(watch: &Watch) -> Vec<TargetReport> {

@@ -53,9 +53,21 @@ impl SockDiag {
     /// # Errors
     /// When the kernel does not answer with a complete dump.
     pub fn dump(&mut self, port: u16, states: States) -> Result<Vec<Entry>, DumpError> {
+        self.ask(&wire::requests(port, states, false))
+    }
+
+    /// The same, with each socket's `tcp_info`, which costs more.
+    ///
+    /// # Errors
+    /// When the kernel does not answer with a complete dump.
+    pub fn dump_with_info(&mut self, port: u16, states: States) -> Result<Vec<Entry>, DumpError> {
+        self.ask(&wire::requests(port, states, true))
+    }
+
+    fn ask(&mut self, requests: &[Vec<u8>]) -> Result<Vec<Entry>, DumpError> {
         let mut entries = Vec::new();
-        for request in wire::requests(port, states) {
-            self.socket.send(&request, 0)?;
+        for request in requests {
+            self.socket.send(request, 0)?;
             loop {
                 let length = self.socket.recv(&mut &mut self.datagram[..], 0)?;
                 if wire::parse(&self.datagram[..length], &mut entries)? {

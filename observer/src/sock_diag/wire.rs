@@ -2,14 +2,17 @@
 //!
 //! Source: sock_diag(7), `include/uapi/linux/inet_diag.h`.
 
-use std::net::{IpAddr, SocketAddr};
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
 
 use netlink_packet_core::{
     NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload,
 };
 use netlink_packet_sock_diag::{
     AF_INET, AF_INET6, IPPROTO_TCP, SockDiagMessage,
-    inet::{ExtensionFlags, InetRequest, InetResponse, SocketId, StateFlags, Timer},
+    inet::{ExtensionFlags, InetRequest, InetResponse, SocketId, StateFlags, Timer, nlas::Nla},
 };
 
 /// An answer that cannot be understood, or that is a refusal.
@@ -34,9 +37,29 @@ pub struct States(u32);
 impl States {
     /// `TCP_LISTEN` of `include/net/tcp_states.h`.
     pub const LISTEN: Self = Self(1 << 10);
-    /// Open sockets: ESTABLISHED (1) and what follows it: FIN_WAIT1 (4), FIN_WAIT2 (5),
-    /// CLOSE_WAIT (8), LAST_ACK (9), CLOSING (11). No TIME_WAIT: its socket is gone.
-    pub const OPEN: Self = Self(1 << 1 | 1 << 4 | 1 << 5 | 1 << 8 | 1 << 9 | 1 << 11);
+    /// What follows ESTABLISHED: FIN_WAIT1 (4), FIN_WAIT2 (5), CLOSE_WAIT (8), LAST_ACK (9),
+    /// CLOSING (11). No TIME_WAIT: its socket is gone.
+    pub const CLOSING: Self = Self(1 << 4 | 1 << 5 | 1 << 8 | 1 << 9 | 1 << 11);
+    /// Open sockets: ESTABLISHED (1) and what follows it.
+    pub const OPEN: Self = Self(1 << 1 | Self::CLOSING.0);
+}
+
+/// A TCP state by the name that `ss` has for it.
+#[must_use]
+pub fn state_name(state: u8) -> &'static str {
+    match state {
+        1 => "ESTAB",
+        2 => "SYN-SENT",
+        3 => "SYN-RECV",
+        4 => "FIN-WAIT-1",
+        5 => "FIN-WAIT-2",
+        6 => "TIME-WAIT",
+        8 => "CLOSE-WAIT",
+        9 => "LAST-ACK",
+        10 => "LISTEN",
+        11 => "CLOSING",
+        _ => "UNCONN",
+    }
 }
 
 /// One socket of a dump.
@@ -58,11 +81,44 @@ pub struct Entry {
     /// Bytes not acknowledged by the peer; for a listening socket the accept queue's limit.
     #[doc(alias = "idiag_wqueue")]
     pub send_queue: u32,
+    /// More of it, where it was asked for.
+    pub info: Option<Info>,
+}
+
+/// What `tcp_info` says of a socket. Source: `include/uapi/linux/tcp.h`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Info {
+    /// Since a segment with data came from the peer.
+    #[doc(alias = "tcpi_last_data_recv")]
+    pub since_data: Duration,
+    /// Since an acknowledgement came from the peer.
+    #[doc(alias = "tcpi_last_ack_recv")]
+    pub since_ack: Duration,
+    /// Payload that came from the peer. Unit: bytes.
+    #[doc(alias = "tcpi_bytes_received")]
+    pub bytes_received: u64,
+    /// Payload that the peer has acknowledged. Unit: bytes; a SYN or FIN may count as one.
+    #[doc(alias = "tcpi_bytes_acked")]
+    pub bytes_acked: u64,
+    /// Smoothed round-trip time.
+    #[doc(alias = "tcpi_rtt")]
+    pub rtt: Duration,
 }
 
 /// The requests that list the sockets with a local port: one a family.
-pub(super) fn requests(port: u16, states: States) -> [Vec<u8>; 2] {
-    [(AF_INET, SocketId::new_v4()), (AF_INET6, SocketId::new_v6())].map(|(family, mut id)| {
+pub(super) fn requests(port: u16, states: States, with_info: bool) -> [Vec<u8>; 2] {
+    let extensions = || {
+        if with_info {
+            ExtensionFlags::INFO
+        } else {
+            ExtensionFlags::empty()
+        }
+    };
+    [
+        (AF_INET, SocketId::new_v4()),
+        (AF_INET6, SocketId::new_v6()),
+    ]
+    .map(|(family, mut id)| {
         id.source_port = port;
         let mut header = NetlinkHeader::default();
         header.flags = NLM_F_REQUEST | NLM_F_DUMP;
@@ -71,7 +127,7 @@ pub(super) fn requests(port: u16, states: States) -> [Vec<u8>; 2] {
             NetlinkPayload::from(SockDiagMessage::InetRequest(InetRequest {
                 family,
                 protocol: IPPROTO_TCP,
-                extensions: ExtensionFlags::empty(),
+                extensions: extensions(),
                 states: StateFlags::from_bits_retain(states.0),
                 socket_id: id,
             })),
@@ -129,6 +185,16 @@ fn entry(response: &InetResponse) -> Option<Entry> {
         inode: header.inode,
         recv_queue: header.recv_queue,
         send_queue: header.send_queue,
+        info: response.nlas.iter().find_map(|attribute| match attribute {
+            Nla::TcpInfo(info) => Some(Info {
+                since_data: Duration::from_millis(info.last_data_recv.into()),
+                since_ack: Duration::from_millis(info.last_ack_recv.into()),
+                bytes_received: info.bytes_received,
+                bytes_acked: info.bytes_acked,
+                rtt: Duration::from_micros(info.rtt.into()),
+            }),
+            _ => None,
+        }),
     })
 }
 

@@ -8,9 +8,10 @@ use std::{
 use tokio::sync::Notify;
 
 use super::{
-    endpoint::{Endpoint, Survey, WitnessError},
+    endpoint::{Endpoint, WitnessError},
     kernel::Kernel,
     lock,
+    reconcile::Survey,
 };
 use crate::check::Blind;
 
@@ -70,7 +71,9 @@ impl Watched {
         let losses = self.losses();
         let mut health = lock(&self.state);
         if losses > health.excused_losses
-            && health.distrust.is_none_or(|blind| blind == Blind::WitnessesDisagree)
+            && health
+                .distrust
+                .is_none_or(|blind| blind == Blind::WitnessesDisagree)
         {
             health.distrust = Some(Blind::Lost);
             health.epoch += 1;

@@ -7,7 +7,7 @@ use observer_ebpf::{Durations, Losses, TargetKey};
 use super::lock;
 use crate::{
     config::{self, Backend, Cgroup},
-    probe::{KernelLog, LIFECYCLE, LoadError, Options, Probe, ProgramReport},
+    probe::{KernelLog, LIFECYCLE, LoadError, Options, Probe, ProgramReport, chain},
 };
 
 /// The kernel's side of the observer.
@@ -138,18 +138,4 @@ impl Kernel {
             log.flush();
         }
     }
-}
-
-/// An error with its causes, in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        // Verifier logs are many lines; the first says what was refused.
-        let first = error.to_string();
-        text.push_str(": ");
-        text.push_str(first.lines().next().unwrap_or_default());
-        cause = error.source();
-    }
-    text
 }

@@ -5,6 +5,8 @@
 pub mod endpoint;
 pub mod health;
 pub mod kernel;
+mod listing;
+pub mod reconcile;
 pub mod target;
 
 use std::{
@@ -23,8 +25,10 @@ use health::Watched;
 use kernel::Kernel;
 use target::Target;
 
-/// Between two samples of the counts.
+/// Between two samples of the counts: each reads a few map values.
 const SAMPLE: Duration = Duration::from_millis(50);
+/// Between two samples where no program counts: each dumps the sockets.
+const DUMP: Duration = Duration::from_millis(250);
 
 /// Everything that is watched.
 pub struct Watch {
@@ -95,6 +99,14 @@ impl Watch {
         })
     }
 
+    /// The target of this name.
+    #[must_use]
+    pub fn target(&self, name: &str) -> Option<&Arc<Target>> {
+        self.targets
+            .iter()
+            .find(|target| target.config.name == name)
+    }
+
     /// Whether every endpoint is seeded.
     #[must_use]
     pub fn is_ready(&self) -> bool {
@@ -116,6 +128,7 @@ impl Watch {
             let config = &target.config;
             let claimant = Claimant::new(
                 &config.gauge_url,
+                &config.access,
                 config.gauge.clone(),
                 config.scrape_timeout,
             )
@@ -130,14 +143,21 @@ impl Watch {
 }
 
 async fn sample(targets: Vec<Arc<Target>>, kernel: Arc<Kernel>) {
-    let mut beat = tokio::time::interval(SAMPLE);
+    let period = match kernel.probe() {
+        Some(_) => SAMPLE,
+        None => DUMP,
+    };
+    let mut beat = tokio::time::interval(period);
     beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         beat.tick().await;
-        for target in &targets {
-            target.sample();
-        }
-        kernel.flush_log();
+        // Netlink and BPF system calls block for as long as they take.
+        tokio::task::block_in_place(|| {
+            for target in &targets {
+                target.sample();
+            }
+            kernel.flush_log();
+        });
     }
 }
 

@@ -1,6 +1,7 @@
 //! One target: its samples, its claim, its judge, and what was last found.
 
 use std::{
+    collections::HashMap,
     sync::{Arc, Mutex},
     time::{Duration, Instant, SystemTime},
 };
@@ -15,13 +16,16 @@ use super::{
     lock,
 };
 use crate::{
-    check::{Blind, Check, Counts, Finding, Interval, Judge, Sample, Samples, Verdict},
+    check::{Blind, Check, Counts, Finding, Interval, Judge, Rule, Sample, Samples, Verdict},
     claim::{Claimant, Outcome, Reading},
     config::{self, Counts as Counted},
 };
 
 /// Most readings that wait for their window to end; at most one a check, so `settle` bounds it.
 const READINGS: usize = 8_192;
+
+/// Until the counts were sampled for the first time.
+const FIRST_SAMPLES: Duration = Duration::from_millis(250);
 
 /// A target with everything that is known of it.
 pub struct Target {
@@ -40,6 +44,9 @@ struct State {
     epoch: u64,
     judge: Judge,
     violated: Option<Instant>,
+    closing: HashMap<u64, Instant>,
+    /// The cookies of the sockets that listened when there last were any.
+    listening: Vec<u64>,
     last: Observation,
 }
 
@@ -50,6 +57,9 @@ pub struct Observation {
     pub tally: Option<Tally>,
     /// The listening sockets.
     pub listeners: Option<Listeners>,
+    /// Sockets that left ESTABLISHED longer than `settle` ago and are not closed: their peer has
+    /// gone, and the service holds on to them.
+    pub held: Option<u64>,
     /// The claim, if the last reading had one. Unit: connections.
     pub claim: Option<f64>,
     /// Whether the last scrape gave an exposition; none before the first.
@@ -80,20 +90,18 @@ impl Target {
                 epoch: 0,
                 judge: Judge::new(config.confirm),
                 violated: None,
+                closing: HashMap::new(),
+                listening: Vec::new(),
                 last: Observation {
                     tally: None,
                     listeners: None,
+                    held: None,
                     claim: None,
                     is_up: None,
                     scrape: None,
                     failure: None,
                     interval: None,
-                    finding: Finding {
-                        verdict: Verdict::Blind,
-                        blind: Some(Blind::NotSeeded),
-                        drift: None,
-                        since: None,
-                    },
+                    finding: Finding::blind(Blind::NotSeeded),
                     checked_at: None,
                     checks: [0; Verdict::ALL.len()],
                 },
@@ -157,28 +165,27 @@ impl Target {
 
     fn read_counts(&self) -> Result<(Tally, Counts), WitnessError> {
         let endpoint = &self.watched.endpoint;
-        if self.config.counts != Counted::Accepted {
-            let tally = endpoint.tally()?;
-            return Ok((tally, project(&tally, self.config.counts)));
-        }
-        let before = endpoint.listeners()?.queue_length;
-        let tally = endpoint.tally()?;
-        let after = endpoint.listeners()?.queue_length;
-        let counts = Counts {
-            waiting_before: before,
-            waiting_after: after,
-            ..project(&tally, Counted::Established)
+        let count = endpoint.count()?;
+        // After the counts: what was accepted until now is at least what was opened less these.
+        let waiting = match self.config.counts {
+            Counted::Accepted => endpoint.listeners()?.queue_length,
+            Counted::Established | Counted::Websocket => 0,
         };
-        Ok((tally, counts))
+        let known = project(&count.tally, self.config.counts);
+        let counts = Counts {
+            doubtful_entered: known.doubtful_entered.wrapping_add(count.unseen_after),
+            doubtful_left: known.doubtful_left.wrapping_add(count.unseen_before),
+            waiting,
+            ..known
+        };
+        Ok((count.tally, counts))
     }
 
     /// Reads the claim at every interval, and sooner where a drift is unsettled.
-    pub async fn scrape(
-        self: Arc<Self>,
-        mut claimant: Claimant,
-        readings: mpsc::Sender<Reading>,
-    ) {
-        let mut beat = tokio::time::interval(self.config.interval);
+    pub async fn scrape(self: Arc<Self>, mut claimant: Claimant, readings: mpsc::Sender<Reading>) {
+        // A window begins `settle` before its claim is read: the first one needs samples from there.
+        let first = tokio::time::Instant::now() + self.config.settle + FIRST_SAMPLES;
+        let mut beat = tokio::time::interval_at(first, self.config.interval);
         beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
@@ -209,7 +216,12 @@ impl Target {
                 }
                 sampled.await;
             }
-            self.decide(&reading, ends);
+            let verdict = self.decide(&reading, ends);
+            // At once rather than at the next interval: a quiet moment may be short. One at a time,
+            // or an unsettled drift would make ever more checks.
+            if verdict == Verdict::Unsettled && readings.is_empty() {
+                self.recheck.notify_one();
+            }
         }
     }
 
@@ -219,29 +231,34 @@ impl Target {
         state.last.tally.is_none() || state.samples.after(ends).is_some()
     }
 
-    fn decide(&self, reading: &Reading, ends: Instant) {
+    fn decide(&self, reading: &Reading, ends: Instant) -> Verdict {
         let health = self.watched.health();
         let listeners = self.watched.endpoint.listeners().ok();
+        let closing = self.watched.endpoint.closing().ok();
         let at = SystemTime::now() - reading.started.elapsed();
         let begins = reading.started.checked_sub(self.config.settle);
 
         let mut state = lock(&self.state);
-        let restarted = is_restarted(state.last.listeners.as_ref(), listeners.as_ref());
-        let counts = begins.and_then(|begins| {
-            Some((*state.samples.before(begins)?, *state.samples.after(ends)?))
-        });
+        let restarted = state.note_listeners(listeners.as_ref());
+        let held = closing.map(|closing| state.note_closing(&closing, self.config.settle));
+        let counts = begins
+            .and_then(|begins| Some((*state.samples.before(begins)?, *state.samples.after(ends)?)));
         let interval = counts.map(|(before, after)| Interval::between(&before, &after));
         let blind = self.blindness(&health.distrust, &state.last, listeners.as_ref());
 
         let finding = match (blind, &reading.outcome, interval) {
             (Some(reason), ..) => state.judge.blind(reason),
+            (None, ..) if restarted => state.judge.blind(Blind::Restarted),
             (None, Outcome::Down(_), _) => state.judge.blind(Blind::TargetDown),
             (None, Outcome::Missing(_), _) => state.judge.blind(Blind::ClaimMissing),
-            (None, Outcome::Claimed(_), _) if restarted => state.judge.blind(Blind::Restarted),
             (None, Outcome::Claimed(_), None) => state.judge.blind(Blind::NotSeeded),
             (None, Outcome::Claimed(claim), Some(interval)) => {
                 let claim = claim.value as i64;
-                state.judge.judge(&Check { claim, interval, at })
+                state.judge.judge(&Check {
+                    claim,
+                    interval,
+                    at,
+                })
             }
         };
         let finding = self.hold_back(&mut state, finding, health.agreed);
@@ -252,17 +269,17 @@ impl Target {
         last.scrape = Some(reading.duration());
         (last.claim, last.failure) = match &reading.outcome {
             Outcome::Claimed(claim) => (Some(claim.value), None),
-            Outcome::Down(failure) | Outcome::Missing(failure) => {
-                (None, Some(failure.to_string()))
-            }
+            Outcome::Down(failure) | Outcome::Missing(failure) => (None, Some(failure.to_string())),
         };
         last.interval = interval;
         last.listeners = listeners;
+        last.held = held;
         last.finding = finding;
         last.checked_at = Some(at);
         for (count, verdict) in last.checks.iter_mut().zip(Verdict::ALL) {
             *count += u64::from(verdict == finding.verdict);
         }
+        finding.verdict
     }
 
     /// Why nothing can be said whatever the service claims.
@@ -272,8 +289,8 @@ impl Target {
         last: &Observation,
         listeners: Option<&Listeners>,
     ) -> Option<Blind> {
-        let is_blind_to_class = self.config.counts == Counted::Websocket
-            && self.kernel.blind_to_websockets().is_some();
+        let is_blind_to_class =
+            self.config.counts == Counted::Websocket && self.kernel.blind_to_websockets().is_some();
         if is_blind_to_class {
             return Some(Blind::CannotTell);
         }
@@ -304,22 +321,33 @@ impl Target {
         let is_checked = agreed.is_some_and(|agreed| agreed >= violated);
         if !is_checked {
             finding.verdict = Verdict::Unsettled;
+            finding.rule = Rule::WitnessesFirst;
             self.watched.survey_soon();
-        }
-        if finding.verdict == Verdict::Unsettled {
-            self.recheck.notify_one();
         }
         finding
     }
 }
 
-/// Whether other sockets listen now than at the last check.
-fn is_restarted(before: Option<&Listeners>, now: Option<&Listeners>) -> bool {
-    match (before, now) {
-        (Some(before), Some(now)) => {
-            !before.cookies.is_empty() && !now.cookies.is_empty() && before.cookies != now.cookies
-        }
-        _ => false,
+impl State {
+    /// Whether other sockets listen now than when there last were any.
+    fn note_listeners(&mut self, now: Option<&Listeners>) -> bool {
+        let Some(now) = now.filter(|now| !now.cookies.is_empty()) else {
+            return false;
+        };
+        let before = std::mem::replace(&mut self.listening, now.cookies.clone());
+        !before.is_empty() && before != now.cookies
+    }
+
+    /// How many of the closing sockets have been closing for longer than `settle`.
+    fn note_closing(&mut self, closing: &[u64], settle: Duration) -> u64 {
+        let now = Instant::now();
+        let seen: HashMap<u64, Instant> = closing
+            .iter()
+            .map(|cookie| (*cookie, *self.closing.get(cookie).unwrap_or(&now)))
+            .collect();
+        self.closing = seen;
+        let is_held = |since: &&Instant| now.duration_since(**since) > settle;
+        self.closing.values().filter(is_held).count() as u64
     }
 }
 

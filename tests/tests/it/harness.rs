@@ -155,3 +155,19 @@ async fn a_binary_that_is_not_built_is_named() {
     let error = Process::spawn("no-such-binary", [""; 0]).expect_err("there is none");
     assert!(error.to_string().contains("no-such-binary is not built"));
 }
+
+/// Tests that want the whole machine.
+mod heavy {
+    use super::*;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn churn_goes_beyond_one_address_of_ports() {
+        let (_liar, public, _page) = liar().await;
+        let crowd = Crowd::new(Target::new(public, "/"));
+        // One source address has 28,232 ephemeral ports by default, each held for a minute after.
+        let churned = crowd.churn(Kind::Http, Ending::Fin, 40_000, 64).await;
+        churned.expect("no port runs out");
+        let books = crowd.books();
+        assert_eq!((books.opened, books.fin, books.failed), (40_000, 40_000, 0));
+    }
+}

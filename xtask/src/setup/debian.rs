@@ -12,14 +12,31 @@ use anyhow::{Context as _, Result, bail};
 use crate::step::run_logged;
 use crate::workspace;
 
-const POLICY: &str = "/usr/sbin/policy-rc.d";
+/// Installs the packages that it is given, while a policy forbids services to start.
+///
+/// 101 is "action forbidden by policy", see invoke-rc.d(8). A policy that is there already is the
+/// administrator's, and is left alone. It is one script, so that the policy goes whatever happens.
+const INSTALL: &str = r#"
+set -eu
+policy=/usr/sbin/policy-rc.d
+if [ ! -e $policy ]; then
+    trap 'rm -f $policy' EXIT
+    trap 'exit 130' HUP INT TERM
+    printf '#!/bin/sh\nexit 101\n' >$policy
+    chmod 755 $policy
+fi
+apt-get --quiet --yes --no-install-recommends -o DPkg::Lock::Timeout=120 install "$@"
+"#;
 
 /// Where Debian's first cluster of PostgreSQL 15 lives.
 const CLUSTER: &str = "/var/lib/postgresql/15/main";
 
 /// Whether this is the Debian that the table is made for.
 pub(crate) fn is_debian_12() -> bool {
-    let release = fs::read_to_string("/etc/os-release").unwrap_or_default();
+    names_debian_12(&fs::read_to_string("/etc/os-release").unwrap_or_default())
+}
+
+fn names_debian_12(release: &str) -> bool {
     let has = |line: &str| release.lines().any(|found| found.replace('"', "") == line);
     has("ID=debian") && has("VERSION_ID=12")
 }
@@ -35,16 +52,12 @@ pub(crate) fn update() -> Result<()> {
 /// Installs packages, without those that they merely recommend and without starting a service.
 pub(crate) fn install(packages: &[&str]) -> Result<()> {
     let had_cluster = Path::new(CLUSTER).exists();
-    let policy = Policy::put()?;
-    let installed = run_logged(
+    run_logged(
         "apt-get install",
         as_root("env")?
-            .args(["DEBIAN_FRONTEND=noninteractive", "apt-get", "--quiet"])
-            .args(["--yes", "--no-install-recommends", "install"])
+            .args(["DEBIAN_FRONTEND=noninteractive", "sh", "-c", INSTALL, "sh"])
             .args(packages),
-    );
-    policy.remove()?;
-    installed?;
+    )?;
     if !had_cluster && Path::new(CLUSTER).exists() {
         // The package makes an empty cluster that would start with the machine's next boot.
         run_logged(
@@ -102,31 +115,19 @@ fn as_root(program: &str) -> Result<Command> {
     Ok(command)
 }
 
-/// While it is there, Debian's package scripts start no service. One that is there already is the
-/// administrator's, and is left alone.
-struct Policy {
-    ours: bool,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-impl Policy {
-    fn put() -> Result<Self> {
-        let ours = !Path::new(POLICY).exists();
-        if ours {
-            // 101: "action forbidden by policy", see invoke-rc.d(8).
-            let script =
-                format!("printf '#!/bin/sh\\nexit 101\\n' >{POLICY} && chmod 755 {POLICY}");
-            run_logged(
-                "forbid services to start",
-                as_root("sh")?.args(["-c", &script]),
-            )?;
-        }
-        Ok(Self { ours })
-    }
-
-    fn remove(self) -> Result<()> {
-        if self.ours {
-            run_logged("let services start again", as_root("rm")?.arg(POLICY))?;
-        }
-        Ok(())
+    #[test]
+    fn only_debian_12_is_debian_12() {
+        assert!(names_debian_12(
+            "NAME=\"Debian GNU/Linux\"\nVERSION_ID=\"12\"\nID=debian\n"
+        ));
+        assert!(!names_debian_12("VERSION_ID=\"13\"\nID=debian\n"));
+        assert!(!names_debian_12(
+            "VERSION_ID=\"12\"\nID=fedora\nID_LIKE=debian\n"
+        ));
+        assert!(!names_debian_12(""));
     }
 }

@@ -5,7 +5,7 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use crate::bpf_toolchain;
 use crate::build_ebpf::LLVM_PREFIX;
@@ -158,7 +158,8 @@ pub(crate) const NEEDS: &[Need] = &[
         install: Install::Crate {
             name: "cargo-nextest",
             version: "0.9.143",
-            options: &[],
+            // Without updating itself: that would bring a TLS stack to build.
+            options: &["--no-default-features"],
         },
         elsewhere: "cargo install --locked cargo-nextest",
     },
@@ -182,7 +183,7 @@ fn has(command: &str) -> bool {
 
 fn cargo_has(subcommand: &str) -> bool {
     // The commands of absent components exist as rustup's proxies: only starting them tells.
-    Command::new(cargo())
+    cargo()
         .args([subcommand, "--version"])
         .stdout(Stdio::null())
         .stderr(Stdio::null())

@@ -1,0 +1,515 @@
+//! The shape of a drift over time, and what is the likely cause of it.
+//!
+//! The past is cut into levels: runs of checks that one drift explains. What moved when a level was
+//! left tells what the gauge missed: closings that it did not hear of, openings that it counted
+//! twice, or nothing at all that the kernel saw.
+
+use super::{
+    history::{History, Record},
+    verdict::{Bounds, Verdict},
+};
+
+/// How a drift behaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Shape {
+    /// It is there from the first check, or comes and goes with connections of one kind.
+    ConstantOffset,
+    /// It grows as connections close.
+    StaircaseUp,
+    /// It grows as connections open, or are refused.
+    RisesWithOpenings,
+    /// It falls, and never by openings alone.
+    StaircaseDown,
+    /// The claim began anew while connections lived on.
+    Reset,
+    /// It came with a restart of the service.
+    StepAtRestart,
+    /// The gauge lacks what waits in the accept queue.
+    FollowsAcceptQueue,
+    /// The gauge has the kept-alive HTTP connections besides.
+    FollowsHttp,
+    /// The gauge stands still while connections come and go, and catches up later.
+    Lags,
+}
+
+impl Shape {
+    /// All of them, in the order in which they are documented.
+    pub const ALL: [Self; 9] = [
+        Self::ConstantOffset,
+        Self::StaircaseUp,
+        Self::RisesWithOpenings,
+        Self::StaircaseDown,
+        Self::Reset,
+        Self::StepAtRestart,
+        Self::FollowsAcceptQueue,
+        Self::FollowsHttp,
+        Self::Lags,
+    ];
+
+    /// Its name in the API.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::ConstantOffset => "constant_offset",
+            Self::StaircaseUp => "staircase_up",
+            Self::RisesWithOpenings => "rises_with_openings",
+            Self::StaircaseDown => "staircase_down",
+            Self::Reset => "reset",
+            Self::StepAtRestart => "step_at_restart",
+            Self::FollowsAcceptQueue => "follows_accept_queue",
+            Self::FollowsHttp => "follows_http",
+            Self::Lags => "lags",
+        }
+    }
+
+    /// The likely cause, in plain words.
+    #[must_use]
+    pub const fn cause(self) -> &'static str {
+        match self {
+            Self::ConstantOffset => "one kind of connection is not counted",
+            Self::StaircaseUp => "a decrement is lost: connections end and the gauge is not told",
+            Self::RisesWithOpenings => {
+                "an increment too many: openings are counted twice, or refused ones as well"
+            }
+            Self::StaircaseDown => {
+                "a decrement without an increment: on a rejected upgrade, or twice for one end"
+            }
+            Self::Reset => "the gauge was set back to zero while connections lived on",
+            Self::StepAtRestart => "the gauge's value was carried over a restart",
+            Self::FollowsAcceptQueue => {
+                "connections are counted when they are accepted, and the accept queue is stalled"
+            }
+            Self::FollowsHttp => "kept-alive HTTP connections are counted as well",
+            Self::Lags => "the gauge is set from a value that was computed earlier",
+        }
+    }
+
+    /// The shape of the drift that stands now; nothing where none stands.
+    #[must_use]
+    pub fn of(history: &History) -> Option<Self> {
+        let levels = levels(history);
+        let sure = levels.last()?.bounds.sure();
+        if sure == 0 {
+            return None;
+        }
+        let drifting = || {
+            let away = levels.iter().filter(|level| level.bounds.sure() != 0);
+            away.flat_map(|level| level.records.iter().copied())
+        };
+        if follows(drifting(), |record| -record.waiting.cast_signed()) {
+            return Some(Self::FollowsAcceptQueue);
+        }
+        if follows(drifting(), |record| record.http.cast_signed()) {
+            return Some(Self::FollowsHttp);
+        }
+        let steps: Vec<Step> = levels
+            .windows(2)
+            .filter_map(|pair| Step::between(&pair[0], &pair[1]))
+            .collect();
+        let away: Vec<&Step> = steps
+            .iter()
+            .filter(|step| !step.heals && step.is_up == (sure > 0))
+            .collect();
+        if away.is_empty() {
+            return Some(Self::of_first(levels.first()?, sure > 0));
+        }
+        let catches_up = steps
+            .iter()
+            .any(|step| step.heals && step.claim_moved && step.openings + step.closings == 0);
+        let stood_still = away.iter().all(|step| !step.claim_moved);
+        if catches_up && stood_still {
+            return Some(Self::Lags);
+        }
+        let heals_with_traffic = steps.iter().any(|step| step.heals && !step.is_restart);
+        Self::candidates(sure > 0, heals_with_traffic)
+            .into_iter()
+            .map(|shape| {
+                let explained = away.iter().filter(|step| step.may_be(shape));
+                (shape, explained.map(|step| step.size).sum::<u64>())
+            })
+            // Of those that explain as much, the first: `max_by_key` would take the last.
+            .reduce(|best, other| if other.1 > best.1 { other } else { best })
+            .map(|(shape, _)| shape)
+    }
+
+    /// A drift that was there when the history began.
+    const fn of_first(first: &Level<'_>, is_over: bool) -> Self {
+        match (first.after_restart, is_over) {
+            (true, true) => Self::StepAtRestart,
+            _ => Self::ConstantOffset,
+        }
+    }
+
+    /// What may explain a drift, the likelier first. A lost or a surplus decrement never heals as
+    /// connections come and go; a kind that is counted wrongly does.
+    const fn candidates(is_over: bool, heals: bool) -> [Self; 4] {
+        use Shape::{
+            ConstantOffset, Reset, RisesWithOpenings, StaircaseDown, StaircaseUp, StepAtRestart,
+        };
+        match (is_over, heals) {
+            (true, false) => [
+                StepAtRestart,
+                StaircaseUp,
+                RisesWithOpenings,
+                RisesWithOpenings,
+            ],
+            (true, true) => [StepAtRestart, RisesWithOpenings, StaircaseUp, StaircaseUp],
+            (false, false) => [StepAtRestart, Reset, StaircaseDown, ConstantOffset],
+            (false, true) => [StepAtRestart, Reset, ConstantOffset, StaircaseDown],
+        }
+    }
+}
+
+/// Checks in a row that one drift explains.
+struct Level<'a> {
+    bounds: Bounds,
+    records: Vec<&'a Record>,
+    /// Whether the service was restarted before it.
+    after_restart: bool,
+}
+
+impl Level<'_> {
+    /// A drift that no verdict confirmed may have been a late answer.
+    fn is_known(&self) -> bool {
+        let is_verdict =
+            |record: &&Record| matches!(record.verdict(), Verdict::Over | Verdict::Under);
+        self.bounds.sure() == 0 || self.records.iter().any(is_verdict)
+    }
+}
+
+fn levels(history: &History) -> Vec<Level<'_>> {
+    let mut levels: Vec<Level<'_>> = Vec::new();
+    let mut after_restart = false;
+    for record in history.iter() {
+        after_restart |= record.is_restart();
+        let Some(own) = record.own() else { continue };
+        if let Some(level) = levels.last_mut()
+            && !after_restart
+            && let Some(both) = level.bounds.and(own)
+        {
+            level.bounds = both;
+            level.records.push(record);
+            continue;
+        }
+        levels.push(Level {
+            bounds: own,
+            records: vec![record],
+            after_restart,
+        });
+        after_restart = false;
+    }
+    levels.retain(Level::is_known);
+    levels
+}
+
+/// Whether at most checks, and at the last, the drift may have been this quantity and it was there.
+fn follows<'a>(
+    records: impl Iterator<Item = &'a Record>,
+    quantity: impl Fn(&Record) -> i64,
+) -> bool {
+    let mut all = 0;
+    let mut held = 0;
+    let mut last = false;
+    for record in records {
+        let Some(own) = record.own() else { continue };
+        let quantity = quantity(record);
+        last = quantity != 0 && own.low <= quantity && quantity <= own.high;
+        all += 1;
+        held += usize::from(last);
+    }
+    last && held * 2 > all
+}
+
+/// What happened while one level gave way to another.
+struct Step {
+    size: u64,
+    is_up: bool,
+    /// Whether the drift came nearer to nothing by it.
+    heals: bool,
+    is_restart: bool,
+    /// Whether the claim is another after it.
+    claim_moved: bool,
+    /// Whether the claim afterwards is what opened meanwhile, or less.
+    began_anew: bool,
+    openings: u64,
+    closings: u64,
+}
+
+impl Step {
+    /// Nothing where both may be the same drift.
+    fn between(from: &Level<'_>, to: &Level<'_>) -> Option<Self> {
+        let is_up = to.bounds.low > from.bounds.high;
+        let is_down = to.bounds.high < from.bounds.low;
+        if !is_up && !is_down {
+            return None;
+        }
+        let (size, toward) = if is_up {
+            (to.bounds.low.abs_diff(from.bounds.high), 1)
+        } else {
+            (from.bounds.low.abs_diff(to.bounds.high), -1)
+        };
+        // The narrowest checks say most exactly what was so on either side.
+        let before = narrowest(from.records.iter().rev())?;
+        let after = narrowest(to.records.iter())?;
+        let (opened, closed) = match (before.window, after.window) {
+            (Some(before), Some(after)) => (
+                after.after.opened.saturating_sub(before.before.opened),
+                after.after.closed.saturating_sub(before.before.closed),
+            ),
+            _ => (0, 0),
+        };
+        let claim = after.claim?;
+        Some(Self {
+            size,
+            is_up,
+            heals: from.bounds.sure().signum() == -toward,
+            is_restart: to.after_restart,
+            claim_moved: before.claim != after.claim,
+            began_anew: claim >= 0 && claim.unsigned_abs() <= opened,
+            openings: opened,
+            closings: closed,
+        })
+    }
+
+    /// Whether it may be a step of this shape.
+    const fn may_be(&self, shape: Shape) -> bool {
+        let Self {
+            size,
+            openings,
+            closings,
+            ..
+        } = *self;
+        match shape {
+            Shape::StepAtRestart => self.is_restart,
+            Shape::StaircaseUp => closings >= size,
+            Shape::RisesWithOpenings => openings >= size || closings < size,
+            Shape::ConstantOffset => openings >= size,
+            Shape::StaircaseDown => closings >= size || openings < size,
+            Shape::Reset => self.began_anew && size > 1 && openings < size && closings < size,
+            Shape::FollowsAcceptQueue | Shape::FollowsHttp | Shape::Lags => false,
+        }
+    }
+}
+
+fn narrowest<'a>(records: impl Iterator<Item = &'a &'a Record>) -> Option<&'a Record> {
+    let width = |record: &Record| {
+        record
+            .interval
+            .map_or(i64::MAX, |interval| interval.width())
+    };
+    records.copied().min_by_key(|record| width(record))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use super::*;
+    use crate::check::{Blind, Check, Counts, Finding, Interval, Judge, Window};
+
+    /// A run of checks in quiet moments: what the service did and what the kernel saw.
+    struct Run {
+        history: History,
+        judge: Judge,
+        counts: Counts,
+        claim: i64,
+        waiting: u64,
+        http: u64,
+    }
+
+    impl Run {
+        fn new() -> Self {
+            Self {
+                history: History::default(),
+                judge: Judge::new(2),
+                counts: Counts::default(),
+                claim: 0,
+                waiting: 0,
+                http: 0,
+            }
+        }
+
+        /// So many connections open and close, the claim moves by so much; then three checks.
+        fn then(mut self, opened: u64, closed: u64, claim: i64) -> Self {
+            self.counts.opened += opened;
+            self.counts.closed += closed;
+            self.counts.ended += closed;
+            self.claim += claim;
+            for _ in 0..3 {
+                let open = (self.counts.opened - self.counts.closed).cast_signed();
+                let interval = Interval {
+                    low: open,
+                    high: open,
+                };
+                let finding = self.judge.judge(&Check {
+                    claim: self.claim,
+                    interval,
+                    at: SystemTime::UNIX_EPOCH,
+                });
+                self.push(Some(interval), finding);
+            }
+            self
+        }
+
+        fn restart(mut self) -> Self {
+            let finding = self.judge.blind(Blind::Restarted);
+            self.push(None, finding);
+            self
+        }
+
+        fn push(&mut self, interval: Option<Interval>, finding: Finding) {
+            self.history.push(Record {
+                at: SystemTime::UNIX_EPOCH,
+                claim: Some(self.claim),
+                interval,
+                window: Some(Window {
+                    begins: SystemTime::UNIX_EPOCH,
+                    ends: SystemTime::UNIX_EPOCH,
+                    before: self.counts,
+                    after: self.counts,
+                }),
+                finding,
+                waiting: self.waiting,
+                http: self.http,
+            });
+        }
+
+        fn with(mut self, waiting: u64, http: u64) -> Self {
+            (self.waiting, self.http) = (waiting, http);
+            self
+        }
+
+        fn is(self, expected: Option<Shape>) {
+            assert_eq!(Shape::of(&self.history), expected);
+        }
+    }
+
+    #[test]
+    fn an_honest_service_has_no_shape() {
+        Run::new().is(None);
+        Run::new().then(20, 0, 20).then(5, 15, -10).is(None);
+        // Healed: nothing stands.
+        Run::new().then(20, 0, 25).then(0, 0, -5).is(None);
+    }
+
+    #[test]
+    fn a_lost_decrement_is_a_staircase_up() {
+        Run::new()
+            .then(20, 0, 20)
+            .then(0, 4, 0)
+            .is(Some(Shape::StaircaseUp));
+        Run::new()
+            .then(20, 0, 20)
+            .then(5, 4, 5)
+            .then(9, 10, 2)
+            .is(Some(Shape::StaircaseUp));
+    }
+
+    #[test]
+    fn a_surplus_increment_rises_with_openings() {
+        Run::new()
+            .then(0, 0, 0)
+            .then(10, 0, 20)
+            .is(Some(Shape::RisesWithOpenings));
+        Run::new()
+            .then(10, 0, 10)
+            .then(0, 0, 3)
+            .is(Some(Shape::RisesWithOpenings));
+        // Twice up and twice down: it heals as they close.
+        Run::new()
+            .then(0, 0, 0)
+            .then(10, 0, 20)
+            .then(0, 9, -18)
+            .is(Some(Shape::RisesWithOpenings));
+    }
+
+    #[test]
+    fn a_surplus_decrement_is_a_staircase_down() {
+        Run::new()
+            .then(10, 0, 10)
+            .then(0, 2, -4)
+            .is(Some(Shape::StaircaseDown));
+        Run::new()
+            .then(0, 0, 0)
+            .then(0, 0, -3)
+            .is(Some(Shape::StaircaseDown));
+    }
+
+    #[test]
+    fn a_kind_that_is_not_counted_is_an_offset() {
+        Run::new().then(7, 0, 0).is(Some(Shape::ConstantOffset));
+        Run::new()
+            .then(10, 0, 10)
+            .then(5, 0, 0)
+            .is(Some(Shape::ConstantOffset));
+        Run::new()
+            .then(10, 0, 10)
+            .then(5, 0, 0)
+            .then(8, 8, 1)
+            .then(9, 6, 0)
+            .is(Some(Shape::ConstantOffset));
+    }
+
+    #[test]
+    fn a_value_that_begins_anew_is_a_reset() {
+        Run::new()
+            .then(10, 0, 10)
+            .then(0, 0, -10)
+            .is(Some(Shape::Reset));
+        Run::new()
+            .then(10, 0, 10)
+            .then(2, 0, -8)
+            .is(Some(Shape::Reset));
+    }
+
+    #[test]
+    fn a_value_that_outlives_its_process_steps_at_the_restart() {
+        Run::new()
+            .then(10, 0, 10)
+            .restart()
+            .then(0, 10, 0)
+            .is(Some(Shape::StepAtRestart));
+        Run::new()
+            .restart()
+            .then(0, 0, 10)
+            .is(Some(Shape::StepAtRestart));
+    }
+
+    #[test]
+    fn what_it_follows_is_told_from_the_kernel_s_other_counts() {
+        Run::new()
+            .then(5, 0, 5)
+            .with(4, 0)
+            .then(4, 0, 0)
+            .with(7, 0)
+            .then(3, 0, 0)
+            .is(Some(Shape::FollowsAcceptQueue));
+        Run::new()
+            .then(5, 0, 5)
+            .with(0, 3)
+            .then(0, 0, 3)
+            .with(0, 6)
+            .then(0, 0, 3)
+            .is(Some(Shape::FollowsHttp));
+    }
+
+    #[test]
+    fn a_stale_value_stands_still_and_catches_up() {
+        Run::new()
+            .then(10, 0, 0)
+            .then(0, 0, 10)
+            .then(0, 4, 0)
+            .then(0, 0, -4)
+            .then(3, 0, 0)
+            .is(Some(Shape::Lags));
+    }
+
+    #[test]
+    fn every_shape_has_a_name_and_a_cause_of_its_own() {
+        for shape in Shape::ALL {
+            let same =
+                |other: &&Shape| other.name() == shape.name() || other.cause() == shape.cause();
+            assert_eq!(Shape::ALL.iter().filter(same).count(), 1, "{shape:?}");
+        }
+    }
+}

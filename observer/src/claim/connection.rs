@@ -1,0 +1,229 @@
+//! Connections to a target's metrics port: TCP, and TLS for `https`.
+//!
+//! It knows how to reach an origin and how to send one request at a time; what is asked and what
+//! the answer means is `fetch`'s.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use http::{Request, Response};
+use http_body_util::Empty;
+use hyper::body::{Bytes, Incoming};
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper_util::rt::TokioIo;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+use tokio_rustls::TlsConnector;
+use url::{Host, Url};
+
+/// Most bytes of a response's header. Unit: bytes.
+const MAX_HEAD: usize = 64 << 10;
+
+/// Most headers of a response.
+const MAX_HEADERS: usize = 100;
+
+/// Most bytes that are buffered of a connection. Unit: bytes.
+const MAX_BUFFER: usize = 128 << 10;
+
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// A URL that leads nowhere: no host, or a scheme that is not HTTP's.
+    #[error("the URL has no host and port to connect to")]
+    Unusable,
+    /// The host's name has no address.
+    #[error("the host's name cannot be resolved")]
+    Resolve(#[source] io::Error),
+    /// No address of it takes connections.
+    #[error("cannot connect")]
+    Tcp(#[source] io::Error),
+    /// The TLS handshake failed.
+    #[error("the TLS handshake failed")]
+    Tls(#[source] io::Error),
+    /// TLS was asked for, and there is nothing to trust.
+    #[error("no root certificates on this machine to check https against")]
+    NoRoots(#[source] Option<rustls_native_certs::Error>),
+    /// The file of certificate authorities is of no use.
+    #[error("no certificate authority in {}", path.display())]
+    CaFile {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong with it; nothing if it holds no certificate.
+        #[source]
+        source: Option<rustls::pki_types::pem::Error>,
+    },
+    /// The connection broke before it was used.
+    #[error("the connection cannot be used")]
+    Http(#[source] hyper::Error),
+}
+
+impl ConnectError {
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            Self::Unusable => "url_unusable",
+            Self::Resolve(_) => "resolve_failed",
+            Self::Tcp(_) | Self::Http(_) => "connect_failed",
+            Self::Tls(_) | Self::NoRoots(_) | Self::CaFile { .. } => "tls_failed",
+        }
+    }
+}
+
+/// Where a URL leads.
+pub(super) struct Origin {
+    host: Host<String>,
+    port: u16,
+    host_header: String,
+    tls: Option<(TlsConnector, ServerName<'static>)>,
+}
+
+impl Origin {
+    /// `ca_file` replaces this machine's certificate authorities for `https`.
+    pub(super) fn new(url: &Url, ca_file: Option<&Path>) -> Result<Self, ConnectError> {
+        let host = url.host().ok_or(ConnectError::Unusable)?.to_owned();
+        let port = url.port_or_known_default().ok_or(ConnectError::Unusable)?;
+        let host_header = match url.port() {
+            Some(port) => format!("{host}:{port}"),
+            None => host.to_string(),
+        };
+        let tls = match url.scheme() {
+            "http" => None,
+            "https" => Some((connector(ca_file)?, server_name(&host)?)),
+            _ => return Err(ConnectError::Unusable),
+        };
+        Ok(Self {
+            host,
+            port,
+            host_header,
+            tls,
+        })
+    }
+
+    /// The `Host` header: the port only where it is not the scheme's own (RFC 9110, 7.2).
+    pub(super) fn host_header(&self) -> &str {
+        &self.host_header
+    }
+
+    pub(super) async fn connect(&self) -> Result<Connection, ConnectError> {
+        let stream = self.connect_tcp().await?;
+        // Without it, the few small writes of a request may wait for acknowledgements.
+        stream.set_nodelay(true).map_err(ConnectError::Tcp)?;
+        match &self.tls {
+            None => Connection::open(stream).await,
+            Some((connector, name)) => {
+                let stream = connector.connect(name.clone(), stream).await;
+                Connection::open(stream.map_err(ConnectError::Tls)?).await
+            }
+        }
+    }
+
+    async fn connect_tcp(&self) -> Result<TcpStream, ConnectError> {
+        let stream = match &self.host {
+            Host::Ipv4(address) => TcpStream::connect((*address, self.port)).await,
+            Host::Ipv6(address) => TcpStream::connect((*address, self.port)).await,
+            Host::Domain(name) => {
+                let addresses = tokio::net::lookup_host((name.as_str(), self.port)).await;
+                let addresses: Vec<_> = addresses.map_err(ConnectError::Resolve)?.collect();
+                TcpStream::connect(&addresses[..]).await
+            }
+        };
+        stream.map_err(ConnectError::Tcp)
+    }
+}
+
+fn server_name(host: &Host<String>) -> Result<ServerName<'static>, ConnectError> {
+    match host {
+        Host::Domain(name) => {
+            ServerName::try_from(name.clone()).map_err(|_| ConnectError::Unusable)
+        }
+        Host::Ipv4(address) => Ok(ServerName::from(std::net::IpAddr::V4(*address))),
+        Host::Ipv6(address) => Ok(ServerName::from(std::net::IpAddr::V6(*address))),
+    }
+}
+
+fn connector(ca_file: Option<&Path>) -> Result<TlsConnector, ConnectError> {
+    let roots = match ca_file {
+        Some(path) => roots_in(path)?,
+        None => roots_of_machine()?,
+    };
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("ring has the cipher suites of TLS 1.2 and 1.3")
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(TlsConnector::from(Arc::new(config)))
+}
+
+fn roots_in(path: &Path) -> Result<RootCertStore, ConnectError> {
+    let failed = |source| ConnectError::CaFile {
+        path: path.to_owned(),
+        source,
+    };
+    let certificates = CertificateDer::pem_file_iter(path).map_err(|error| failed(Some(error)))?;
+    let certificates: Result<Vec<_>, _> = certificates.collect();
+    let mut roots = RootCertStore::empty();
+    let (trusted, _) =
+        roots.add_parsable_certificates(certificates.map_err(|error| failed(Some(error)))?);
+    if trusted == 0 {
+        Err(failed(None))
+    } else {
+        Ok(roots)
+    }
+}
+
+/// What this machine trusts; `SSL_CERT_FILE` and `SSL_CERT_DIR` say where, as for OpenSSL.
+fn roots_of_machine() -> Result<RootCertStore, ConnectError> {
+    let found = rustls_native_certs::load_native_certs();
+    let mut roots = RootCertStore::empty();
+    let (trusted, _) = roots.add_parsable_certificates(found.certs);
+    if trusted == 0 {
+        return Err(ConnectError::NoRoots(found.errors.into_iter().next()));
+    }
+    Ok(roots)
+}
+
+/// An HTTP/1 connection; dropping it closes it.
+pub(super) struct Connection {
+    sender: SendRequest<Empty<Bytes>>,
+    /// Drives the connection, and ends with this struct.
+    _driver: JoinSet<()>,
+}
+
+impl Connection {
+    async fn open<S>(stream: S) -> Result<Self, ConnectError>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let (sender, connection) = http1::Builder::new()
+            .max_buf_size(MAX_BUFFER)
+            .max_header_size(MAX_HEAD)
+            .max_headers(MAX_HEADERS)
+            .handshake(TokioIo::new(stream))
+            .await
+            .map_err(ConnectError::Http)?;
+        let mut driver = JoinSet::new();
+        driver.spawn(async move {
+            // What goes wrong on a connection comes out of the request or the body on it.
+            let _ = connection.await;
+        });
+        Ok(Self {
+            sender,
+            _driver: driver,
+        })
+    }
+
+    /// Sends a request once the connection is free, and waits for the response's header.
+    pub(super) async fn send(
+        &mut self,
+        request: Request<Empty<Bytes>>,
+    ) -> Result<Response<Incoming>, hyper::Error> {
+        self.sender.ready().await?;
+        self.sender.send_request(request).await
+    }
+}

@@ -1,0 +1,883 @@
+//! The fetcher and the claimant against real sockets, whose other end does what it likes.
+
+use std::io::Write as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+use url::Url;
+
+use super::*;
+
+/// Longer than any test takes in which the deadline is not the point.
+const AMPLE: Duration = Duration::from_secs(30);
+
+/// For targets that would keep a scrape waiting for ever.
+const BRIEF: Duration = Duration::from_millis(300);
+
+const LIMIT: usize = 1 << 20;
+
+/// A server on loopback; it ends with this value.
+struct Server {
+    url: Url,
+    /// How many connections it took.
+    connections: Arc<AtomicUsize>,
+    _tasks: JoinSet<()>,
+}
+
+impl Server {
+    /// Does to each connection what `behave` says, given its number from 0.
+    async fn start<B, F>(behave: B) -> Self
+    where
+        B: Fn(usize, TcpStream) -> F + Send + 'static,
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/metrics", listener.local_addr().unwrap());
+        let connections = Arc::new(AtomicUsize::new(0));
+        let counter = Arc::clone(&connections);
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async move {
+            let mut behaviours = JoinSet::new();
+            while let Ok((stream, _)) = listener.accept().await {
+                behaviours.spawn(behave(counter.fetch_add(1, Ordering::Relaxed), stream));
+            }
+        });
+        Self {
+            url: url.parse().unwrap(),
+            connections,
+            _tasks: tasks,
+        }
+    }
+
+    /// Gives `answer` to each request, over connections that it keeps.
+    async fn answering(answer: impl Into<Vec<u8>>) -> Self {
+        let answer: Arc<[u8]> = answer.into().into();
+        Self::start(move |_, mut stream| {
+            let answer = Arc::clone(&answer);
+            async move {
+                while !read_request(&mut stream).await.is_empty() {
+                    let _ = stream.write_all(&answer).await;
+                }
+            }
+        })
+        .await
+    }
+
+    /// Gives `answer` to one request and then closes the connection, as after `Connection: close`.
+    async fn closing_after(answer: impl Into<Vec<u8>>) -> Self {
+        let answer: Arc<[u8]> = answer.into().into();
+        Self::start(move |_, mut stream| {
+            let answer = Arc::clone(&answer);
+            async move {
+                read_request(&mut stream).await;
+                let _ = stream.write_all(&answer).await;
+            }
+        })
+        .await
+    }
+
+    fn fetcher(&self, deadline: Duration) -> Fetcher {
+        Fetcher::new(
+            &self.url,
+            &Access::default(),
+            Limits {
+                deadline,
+                body: LIMIT,
+            },
+        )
+        .unwrap()
+    }
+
+    fn connections(&self) -> usize {
+        self.connections.load(Ordering::Relaxed)
+    }
+}
+
+/// The header of the next request; empty at the end of the connection.
+async fn read_request(stream: &mut TcpStream) -> String {
+    let mut request = Vec::new();
+    while !request.ends_with(b"\r\n\r\n") {
+        match stream.read_u8().await {
+            Ok(byte) => request.push(byte),
+            Err(_) => return String::new(),
+        }
+    }
+    String::from_utf8(request).unwrap()
+}
+
+fn ok(headers: &str, body: impl AsRef<[u8]>) -> Vec<u8> {
+    let body = body.as_ref();
+    let mut answer = format!(
+        "HTTP/1.1 200 OK\r\n{headers}content-length: {}\r\n\r\n",
+        body.len()
+    )
+    .into_bytes();
+    answer.extend(body);
+    answer
+}
+
+fn gzip(text: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+    encoder.write_all(text).unwrap();
+    encoder.finish().unwrap()
+}
+
+/// The body, or the name of the reason why there is none.
+async fn fetch(server: &Server, deadline: Duration) -> Result<String, &'static str> {
+    let began = Instant::now();
+    let result = server.fetcher(deadline).fetch().await;
+    assert!(
+        began.elapsed() < deadline + Duration::from_secs(5),
+        "the deadline did not hold"
+    );
+    match result {
+        Ok(scrape) => {
+            assert!(scrape.body.len() <= LIMIT);
+            assert!(began <= scrape.started && scrape.started <= scrape.finished);
+            Ok(String::from_utf8(scrape.body).unwrap())
+        }
+        Err(error) => Err(error.name()),
+    }
+}
+
+/// What comes of one answer, after which the connection is kept open and then closed.
+async fn check(answer: impl Into<Vec<u8>>, expected: Result<&str, &str>) {
+    let answer = answer.into();
+    let shown = answer[..answer.len().min(200)].escape_ascii().to_string();
+    let result = fetch(&Server::closing_after(answer).await, AMPLE).await;
+    assert_eq!(result.as_deref().map_err(|name| *name), expected, "{shown}");
+}
+
+#[tokio::test]
+async fn an_exposition_comes_whole_however_it_is_framed() {
+    check(ok("content-type: text/plain\r\n", "g 1\n"), Ok("g 1\n")).await;
+    check(ok("", "g 1\n"), Ok("g 1\n")).await;
+    check(ok("", ""), Ok("")).await;
+    check(
+        "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\ng \r\n2;x=y\r\n1\n\r\n0\r\n\r\n",
+        Ok("g 1\n"),
+    )
+    .await;
+    check("HTTP/1.0 200 OK\r\n\r\ng 1\n", Ok("g 1\n")).await;
+    check(
+        "HTTP/1.1 200\r\nconnection: close\r\n\r\ng 1\n",
+        Ok("g 1\n"),
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn the_content_type_decides_the_format() {
+    for (content_type, expected) in [
+        ("", Some(Format::Text)),
+        ("text/plain; version=0.0.4", Some(Format::Text)),
+        ("application/octet-stream", Some(Format::Text)),
+        (
+            "Application/OpenMetrics-Text ;version=1.0.0; charset=utf-8",
+            Some(Format::OpenMetrics),
+        ),
+        ("text/html; charset=utf-8", None),
+        ("application/xhtml+xml", None),
+    ] {
+        let header = match content_type {
+            "" => String::new(),
+            value => format!("content-type: {value}\r\n"),
+        };
+        let server = Server::answering(ok(&header, "g 1\n")).await;
+        let scrape = server.fetcher(AMPLE).fetch().await;
+        assert_eq!(
+            scrape.as_ref().ok().map(|scrape| scrape.format),
+            expected,
+            "{content_type}"
+        );
+        if let Err(error) = scrape {
+            assert_eq!(error.name(), "html_page");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_request_is_that_of_a_scraper() {
+    let (sender, mut requests) = tokio::sync::mpsc::channel(1);
+    let server = Server::start(move |_, mut stream| {
+        let sender = sender.clone();
+        async move {
+            sender.send(read_request(&mut stream).await).await.unwrap();
+            let _ = stream.write_all(&ok("", "g 1\n")).await;
+        }
+    })
+    .await;
+    let mut url = server.url.clone();
+    url.set_path("/a b/metrics");
+    url.set_query(Some("x=y&z"));
+    url.set_fragment(Some("fragment"));
+    Fetcher::new(&url, &Access::default(), Limits::default())
+        .unwrap()
+        .fetch()
+        .await
+        .unwrap();
+    let request = requests.recv().await.unwrap();
+    assert!(
+        request.starts_with("GET /a%20b/metrics?x=y&z HTTP/1.1\r\n"),
+        "{request}"
+    );
+    let host = format!("host: 127.0.0.1:{}\r\n", url.port().unwrap());
+    let agent = format!(
+        "user-agent: plumbline-observer/{}\r\n",
+        env!("CARGO_PKG_VERSION")
+    );
+    for header in [
+        &host,
+        &agent,
+        "accept-encoding: gzip\r\n",
+        "accept: application/openmetrics",
+    ] {
+        assert!(request.contains(header), "{header:?} in {request}");
+    }
+}
+
+#[tokio::test]
+async fn gzip_is_unpacked_and_nothing_else_is() {
+    let gzipped = |body: &[u8]| ok("content-encoding: gzip\r\n", body);
+    check(gzipped(&gzip(b"g 1\n")), Ok("g 1\n")).await;
+    check(
+        ok("content-encoding: X-GZIP\r\n", gzip(b"g 1\n")),
+        Ok("g 1\n"),
+    )
+    .await;
+    check(
+        gzipped(&[gzip(b"g 1\n"), gzip(b"h 2\n")].concat()),
+        Ok("g 1\nh 2\n"),
+    )
+    .await;
+    check(ok("content-encoding: identity\r\n", "g 1\n"), Ok("g 1\n")).await;
+    let packed = gzip(b"g 1\n");
+    check(gzipped(&packed[..packed.len() - 1]), Err("gzip_malformed")).await;
+    check(gzipped(&packed[..5]), Err("gzip_malformed")).await;
+    check(gzipped(b"g 1\n"), Err("gzip_malformed")).await;
+    check(
+        gzipped(&[&packed[..], b"rest"].concat()),
+        Err("gzip_malformed"),
+    )
+    .await;
+    for coding in [
+        "br",
+        "zstd",
+        "gzip, gzip",
+        "gzip\r\ncontent-encoding: gzip",
+        "\x1b[1m",
+    ] {
+        let answer = ok(&format!("content-encoding: {coding}\r\n"), "g 1\n");
+        let result = fetch(&Server::closing_after(answer).await, AMPLE).await;
+        assert!(
+            matches!(result, Err("unknown_encoding" | "http_malformed")),
+            "{coding}: {result:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_gzip_bomb_stops_at_the_limit() {
+    let bomb = gzip(&vec![b'\n'; 16 * LIMIT]);
+    assert!(bomb.len() < LIMIT / 8);
+    check(
+        ok("content-encoding: gzip\r\n", bomb),
+        Err("body_too_large"),
+    )
+    .await;
+    let exact = gzip(&vec![b'\n'; LIMIT]);
+    check(
+        ok("content-encoding: gzip\r\n", exact),
+        Ok("\n".repeat(LIMIT).as_str()),
+    )
+    .await;
+    let above = gzip(&vec![b'\n'; LIMIT + 1]);
+    check(
+        ok("content-encoding: gzip\r\n", above),
+        Err("body_too_large"),
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_body_stops_at_the_limit_however_it_is_framed() {
+    let endless = |head: &'static str, piece: Vec<u8>| {
+        Server::start(move |_, mut stream| {
+            let piece = piece.clone();
+            async move {
+                read_request(&mut stream).await;
+                let _ = stream.write_all(head.as_bytes()).await;
+                while stream.write_all(&piece).await.is_ok() {}
+            }
+        })
+    };
+    let server = endless("HTTP/1.1 200 OK\r\n\r\n", b"g 1\n".repeat(1000)).await;
+    assert_eq!(fetch(&server, AMPLE).await, Err("body_too_large"));
+    let chunk = [&b"fa0\r\n"[..], &b"g 1\n".repeat(1000), b"\r\n"].concat();
+    let server = endless(
+        "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n",
+        chunk,
+    )
+    .await;
+    assert_eq!(fetch(&server, AMPLE).await, Err("body_too_large"));
+    // Empty gzip members for ever: the limit on the wire ends it.
+    let server = endless(
+        "HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\n\r\n",
+        gzip(b""),
+    )
+    .await;
+    assert_eq!(fetch(&server, AMPLE).await, Err("body_too_large"));
+    // Announced and never sent: refused at once.
+    let head = "HTTP/1.1 200 OK\r\ncontent-length: 99999999999999999\r\n\r\n";
+    check(head, Err("body_too_large")).await;
+    check(ok("", vec![b'\n'; LIMIT + 1]), Err("body_too_large")).await;
+    check(ok("", vec![b'\n'; LIMIT]), Ok("\n".repeat(LIMIT).as_str())).await;
+}
+
+#[tokio::test]
+async fn a_target_that_never_answers_is_given_up() {
+    let server = Server::start(|_, stream| async move {
+        let _stream = stream;
+        std::future::pending().await
+    })
+    .await;
+    let error = server.fetcher(BRIEF).fetch().await.unwrap_err();
+    assert!(
+        matches!(
+            error,
+            FetchError::Deadline {
+                stage: Stage::Head,
+                ..
+            }
+        ),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn a_target_that_answers_byte_by_byte_is_given_up() {
+    let dribble = |answer: &'static [u8]| {
+        Server::start(move |_, mut stream| async move {
+            read_request(&mut stream).await;
+            for byte in answer {
+                let _ = stream.write_u8(*byte).await;
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        })
+    };
+    let server = dribble(b"HTTP/1.1 200 OK\r\nx-slow: abcdefghijklmnopqrstuvwxyz\r\n\r\n").await;
+    let error = server.fetcher(BRIEF).fetch().await.unwrap_err();
+    assert!(
+        matches!(
+            error,
+            FetchError::Deadline {
+                stage: Stage::Head,
+                ..
+            }
+        ),
+        "{error}"
+    );
+    let server = Server::start(|_, mut stream| async move {
+        read_request(&mut stream).await;
+        let _ = stream
+            .write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n")
+            .await;
+        while stream.write_u8(b'\n').await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await;
+    let error = server.fetcher(BRIEF).fetch().await.unwrap_err();
+    assert!(
+        matches!(
+            error,
+            FetchError::Deadline {
+                stage: Stage::Body,
+                ..
+            }
+        ),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn an_answer_that_breaks_off_is_no_answer() {
+    check("", Err("connection_lost")).await;
+    check("HTTP/1.1 200 OK\r\ncontent-le", Err("connection_lost")).await;
+    check(
+        "HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\ng 1\n",
+        Err("connection_lost"),
+    )
+    .await;
+    let chunked = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n4\r\ng 1\n\r\n";
+    check(chunked, Err("connection_lost")).await;
+    // g 100, of which the last digits are lost, is not g 1.
+    check("HTTP/1.0 200 OK\r\n\r\ng 1", Err("connection_lost")).await;
+    let server = Server::start(|_, mut stream| async move {
+        read_request(&mut stream).await;
+        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\n\r\ng 1\n").await;
+        // Closing with a linger time of 0 sends RST.
+        stream.set_zero_linger().unwrap();
+    })
+    .await;
+    assert_eq!(fetch(&server, AMPLE).await, Err("connection_lost"));
+}
+
+#[tokio::test]
+async fn what_is_no_http_is_refused() {
+    check("220 mail.example ESMTP\r\n", Err("http_malformed")).await;
+    check("\x16\x03\x01\0\x01\x01\r\n\r\n", Err("http_malformed")).await;
+    check(
+        "HTTP/1.1 200 OK\r\nbad header\r\n\r\n",
+        Err("http_malformed"),
+    )
+    .await;
+    let chunked = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
+    for garbage in [
+        "garbage\r\ng 1\n\r\n",
+        "-4\r\ng 1\n\r\n0\r\n\r\n",
+        "fffffffffffffffff\r\n",
+    ] {
+        let result = fetch(
+            &Server::closing_after(format!("{chunked}{garbage}")).await,
+            AMPLE,
+        )
+        .await;
+        assert!(
+            matches!(result, Err("connection_lost" | "http_malformed")),
+            "{garbage}: {result:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn headers_have_limits() {
+    let many = "x: y\r\n".repeat(1000);
+    check(ok(&many, "g 1\n"), Err("http_malformed")).await;
+    let large = format!("x: {}\r\n", "y".repeat(1 << 20));
+    check(ok(&large, "g 1\n"), Err("http_malformed")).await;
+    let fair = format!("x: {}\r\n", "y".repeat(16 << 10));
+    check(ok(&fair, "g 1\n"), Ok("g 1\n")).await;
+}
+
+#[tokio::test]
+async fn a_redirect_is_reported_and_not_followed() {
+    let elsewhere = Server::answering(ok("", "g 1\n")).await;
+    for status in [301, 302, 303, 307, 308] {
+        let location = format!("location: {}\r\n", elsewhere.url);
+        let answer = format!("HTTP/1.1 {status} Moved\r\n{location}content-length: 0\r\n\r\n");
+        let server = Server::answering(answer).await;
+        let error = server.fetcher(AMPLE).fetch().await.unwrap_err();
+        assert_eq!(error.name(), "http_redirect");
+        assert!(
+            error.to_string().contains(elsewhere.url.as_str()),
+            "{error}"
+        );
+    }
+    assert_eq!(elsewhere.connections(), 0);
+    let long = format!(
+        "HTTP/1.1 302 x\r\nlocation: /{}\r\n\r\n",
+        "\u{fc}".repeat(5000)
+    );
+    let error = Server::answering(long)
+        .await
+        .fetcher(AMPLE)
+        .fetch()
+        .await
+        .unwrap_err();
+    let text = error.to_string();
+    assert!(text.len() < 500 && text.is_ascii(), "{text}");
+}
+
+#[tokio::test]
+async fn only_200_is_an_exposition() {
+    for status in [201, 204, 206, 304, 400, 401, 403, 404, 429, 500, 503, 101] {
+        let answer = format!("HTTP/1.1 {status} x\r\ncontent-length: 0\r\n\r\n");
+        let error = Server::answering(answer)
+            .await
+            .fetcher(AMPLE)
+            .fetch()
+            .await
+            .unwrap_err();
+        assert_eq!(error.name(), "http_status", "{status}");
+        assert!(error.to_string().contains(&status.to_string()), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn scrapes_of_one_target_share_a_connection() {
+    let server = Server::answering(ok("", "g 1\n")).await;
+    let mut fetcher = server.fetcher(AMPLE);
+    for _ in 0..10 {
+        fetcher.fetch().await.unwrap();
+    }
+    assert_eq!(server.connections(), 1);
+}
+
+#[tokio::test]
+async fn a_connection_that_the_target_closed_meanwhile_is_no_failure() {
+    // Each connection answers once, reads a second request and closes without a byte.
+    let server = Server::start(|_, mut stream| async move {
+        read_request(&mut stream).await;
+        let _ = stream.write_all(&ok("", "g 1\n")).await;
+        read_request(&mut stream).await;
+    })
+    .await;
+    let mut fetcher = server.fetcher(AMPLE);
+    for scrapes in 1..=5 {
+        fetcher.fetch().await.unwrap();
+        assert_eq!(server.connections(), scrapes);
+    }
+    let server = Server::closing_after(ok("connection: close\r\n", "g 1\n")).await;
+    let mut fetcher = server.fetcher(AMPLE);
+    for _ in 0..5 {
+        fetcher.fetch().await.unwrap();
+    }
+    assert_eq!(server.connections(), 5);
+}
+
+#[tokio::test]
+async fn a_request_goes_out_twice_at_most() {
+    let server = Server::start(|connection, mut stream| async move {
+        read_request(&mut stream).await;
+        if connection == 0 {
+            let _ = stream.write_all(&ok("", "g 1\n")).await;
+            read_request(&mut stream).await;
+        }
+    })
+    .await;
+    let mut fetcher = server.fetcher(AMPLE);
+    fetcher.fetch().await.unwrap();
+    let error = fetcher.fetch().await.unwrap_err();
+    assert_eq!((error.name(), server.connections()), ("connection_lost", 2));
+}
+
+#[tokio::test]
+async fn after_every_failure_the_next_scrape_starts_afresh() {
+    let server = Server::start(|connection, mut stream| async move {
+        read_request(&mut stream).await;
+        let answer = match connection {
+            0 => b"HTTP/1.1 200 OK\r\ncontent-length: 99\r\n\r\ng 1\n".to_vec(),
+            1 => b"HTTP/1.1 500 x\r\ncontent-length: 4\r\n\r\ng 1\n".to_vec(),
+            2 => ok("", vec![b'\n'; LIMIT + 1]),
+            3 => ok("content-encoding: gzip\r\n", "g 1\n"),
+            _ => ok("", "g 2\n"),
+        };
+        let _ = stream.write_all(&answer).await;
+    })
+    .await;
+    let mut fetcher = server.fetcher(AMPLE);
+    for name in [
+        "connection_lost",
+        "http_status",
+        "body_too_large",
+        "gzip_malformed",
+    ] {
+        assert_eq!(fetcher.fetch().await.unwrap_err().name(), name);
+    }
+    assert_eq!(fetcher.fetch().await.unwrap().body, b"g 2\n");
+}
+
+#[tokio::test]
+async fn a_port_without_a_listener_is_a_failed_connection() {
+    let port = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port();
+    let url = format!("http://127.0.0.1:{port}/metrics").parse().unwrap();
+    let error = Fetcher::new(&url, &Access::default(), Limits::default())
+        .unwrap()
+        .fetch()
+        .await
+        .unwrap_err();
+    assert_eq!(error.name(), "connect_failed");
+}
+
+#[tokio::test]
+async fn https_to_a_plain_port_is_a_failed_handshake() {
+    let server = Server::answering(ok("", "g 1\n")).await;
+    let url = server
+        .url
+        .as_str()
+        .replace("http:", "https:")
+        .parse()
+        .unwrap();
+    let limits = Limits {
+        deadline: BRIEF,
+        body: LIMIT,
+    };
+    let error = match Fetcher::new(&url, &Access::default(), limits) {
+        Ok(mut fetcher) => fetcher.fetch().await.unwrap_err(),
+        Err(error) => error,
+    };
+    assert!(
+        matches!(error.name(), "tls_failed" | "deadline_exceeded"),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn secrets_are_sent_as_they_are_in_their_files_now() {
+    let (sender, mut requests) = tokio::sync::mpsc::channel(1);
+    let server = Server::start(move |_, mut stream| {
+        let sender = sender.clone();
+        async move {
+            loop {
+                let request = read_request(&mut stream).await;
+                if request.is_empty() {
+                    break;
+                }
+                sender.send(request).await.unwrap();
+                let _ = stream.write_all(&ok("", "g 1\n")).await;
+            }
+        }
+    })
+    .await;
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("secret");
+    let limits = Limits {
+        deadline: AMPLE,
+        body: LIMIT,
+    };
+    let bearer = Authorization::Bearer {
+        token_file: path.clone(),
+    };
+    let basic = Authorization::Basic {
+        username: "Aladdin".into(),
+        password_file: path.clone(),
+    };
+    for (authorization, secret, expected) in [
+        (&bearer, "abc\n", "authorization: Bearer abc\r\n"),
+        (&bearer, " d-e.f ", "authorization: Bearer d-e.f\r\n"),
+        // The example of RFC 7617.
+        (
+            &basic,
+            "open sesame\r\n",
+            "authorization: Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==\r\n",
+        ),
+    ] {
+        std::fs::write(&path, secret).unwrap();
+        let access = Access {
+            authorization: Some(authorization.clone()),
+            ca_file: None,
+        };
+        Fetcher::new(&server.url, &access, limits)
+            .unwrap()
+            .fetch()
+            .await
+            .unwrap();
+        let request = requests.recv().await.unwrap();
+        assert!(request.contains(expected), "{request}");
+    }
+    let access = Access {
+        authorization: Some(bearer),
+        ca_file: None,
+    };
+    let mut fetcher = Fetcher::new(&server.url, &access, limits).unwrap();
+    for secret in ["", " \n", "a\r\nx-header: b", "a\0b", &"a".repeat(10_000)] {
+        std::fs::write(&path, secret).unwrap();
+        assert_eq!(
+            fetcher.fetch().await.unwrap_err().name(),
+            "secret_unreadable"
+        );
+    }
+    std::fs::remove_file(&path).unwrap();
+    let error = fetcher.fetch().await.unwrap_err();
+    assert!(
+        error.to_string().starts_with("cannot read a secret from /"),
+        "{error}"
+    );
+    std::fs::write(&path, "again").unwrap();
+    fetcher.fetch().await.unwrap();
+    assert!(requests.recv().await.unwrap().contains("Bearer again\r\n"));
+}
+
+#[tokio::test]
+async fn https_trusts_the_authorities_of_its_file_and_no_others() {
+    let rcgen::CertifiedKey { cert, signing_key } =
+        rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(
+            vec![cert.der().clone()],
+            rustls::pki_types::PrivateKeyDer::try_from(signing_key.serialize_der()).unwrap(),
+        )
+        .unwrap();
+    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+    let server = Server::start(move |_, stream| {
+        let acceptor = acceptor.clone();
+        async move {
+            let Ok(mut stream) = acceptor.accept(stream).await else {
+                return;
+            };
+            let mut request = [0; 4096];
+            while matches!(stream.read(&mut request).await, Ok(length) if length > 0) {
+                let _ = stream.write_all(&ok("", "g 1\n")).await;
+            }
+        }
+    })
+    .await;
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("ca.pem");
+    let pem = BASE64_STANDARD.encode(cert.der());
+    let pem = format!("-----BEGIN CERTIFICATE-----\n{pem}\n-----END CERTIFICATE-----\n");
+    std::fs::write(&path, pem).unwrap();
+    let port = server.url.port().unwrap();
+    let limits = Limits {
+        deadline: AMPLE,
+        body: LIMIT,
+    };
+    let trusting = Access {
+        authorization: None,
+        ca_file: Some(path.clone()),
+    };
+
+    let url = format!("https://localhost:{port}/metrics").parse().unwrap();
+    let mut fetcher = Fetcher::new(&url, &trusting, limits).unwrap();
+    for _ in 0..3 {
+        assert_eq!(fetcher.fetch().await.unwrap().body, b"g 1\n");
+    }
+    assert_eq!(server.connections(), 1, "a TLS connection is kept, too");
+
+    // The certificate is not for this address.
+    let other = format!("https://127.0.0.1:{port}/metrics").parse().unwrap();
+    let error = Fetcher::new(&other, &trusting, limits)
+        .unwrap()
+        .fetch()
+        .await
+        .unwrap_err();
+    assert_eq!(error.name(), "tls_failed");
+
+    // This machine does not trust it, whether or not it trusts anything.
+    let error = match Fetcher::new(&url, &Access::default(), limits) {
+        Ok(mut fetcher) => fetcher.fetch().await.unwrap_err(),
+        Err(error) => error,
+    };
+    assert_eq!(error.name(), "tls_failed");
+
+    for text in [
+        "",
+        "no certificate",
+        "-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n",
+    ] {
+        std::fs::write(&path, text).unwrap();
+        let error = Fetcher::new(&url, &trusting, limits).err().unwrap();
+        assert!(
+            error
+                .to_string()
+                .starts_with("no certificate authority in /"),
+            "{error}"
+        );
+    }
+}
+
+fn claimant(servers: &[&Server], selector: &str) -> Claimant {
+    let urls: Vec<_> = servers.iter().map(|server| server.url.clone()).collect();
+    Claimant::new(
+        &urls,
+        &Access::default(),
+        Selector::parse(selector).unwrap(),
+        AMPLE,
+    )
+    .unwrap()
+}
+
+#[tokio::test]
+async fn the_claims_of_several_urls_are_added_up() {
+    let one = Server::answering(ok("", "g{w=\"1\"} 2\ng{w=\"2\"} 3\n")).await;
+    let two = Server::answering(ok("", "g{w=\"1\"} -1\n")).await;
+    let before = Instant::now();
+    let reading = claimant(&[&one, &two], "g").read().await;
+    assert!(before <= reading.started && reading.started <= reading.finished);
+    let Outcome::Claimed(claim) = reading.outcome else {
+        panic!("{:?}", reading.outcome)
+    };
+    assert_eq!(
+        claim,
+        Claim {
+            value: 4.0,
+            series: 3
+        }
+    );
+}
+
+#[tokio::test]
+async fn one_url_without_a_claim_leaves_no_claim() {
+    let well = Server::answering(ok("", "g 1\n")).await;
+    let dead = Server::closing_after("").await;
+    let bare = Server::answering(ok("", "h 1\n")).await;
+    let broken = Server::answering(ok("", "g 1\nh\x1b[31m\n")).await;
+    for (servers, is_up, name) in [
+        ([&well, &dead], false, "connection_lost"),
+        ([&dead, &well], false, "connection_lost"),
+        ([&well, &bare], true, "gauge_missing"),
+        ([&bare, &dead], false, "connection_lost"),
+        ([&well, &broken], false, "exposition_malformed"),
+    ] {
+        let outcome = claimant(&servers, "g").read().await.outcome;
+        assert_eq!(outcome.is_up(), is_up, "{outcome:?}");
+        let (Outcome::Down(failure) | Outcome::Missing(failure)) = outcome else {
+            panic!("a claim without {name}");
+        };
+        assert_eq!(failure.reason.name(), name);
+        let sentence = failure.to_string();
+        assert!(sentence.starts_with("http://127.0.0.1:"), "{sentence}");
+        assert!(
+            sentence.bytes().all(|byte| (b' '..=b'~').contains(&byte)),
+            "{sentence:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_sentence_names_the_url_without_its_secrets() {
+    let url = "http://user:secret@127.0.0.1:1/metrics?token=secret"
+        .parse()
+        .unwrap();
+    let selector = Selector::parse("g").unwrap();
+    let reading = Claimant::new(&[url], &Access::default(), selector, AMPLE)
+        .unwrap()
+        .read()
+        .await;
+    let Outcome::Down(failure) = reading.outcome else {
+        panic!("{:?}", reading.outcome)
+    };
+    let sentence = failure.to_string();
+    assert!(
+        sentence.starts_with("http://127.0.0.1:1/metrics cannot be scraped: "),
+        "{sentence}"
+    );
+    assert!(!sentence.contains("secret"), "{sentence}");
+}
+
+#[tokio::test]
+async fn a_claim_is_found_among_a_million_samples_and_behind_a_line_of_10_mb() {
+    let mut exposition = b"h 1\n".repeat(1_000_000);
+    exposition.extend(b"i{x=\"");
+    exposition.extend(b"y".repeat(10_000_000));
+    exposition.extend(b"\"} 1\ng 7\n");
+    let server = Server::answering(ok("", exposition)).await;
+    let outcome = claimant(&[&server], "g").read().await.outcome;
+    assert!(
+        matches!(
+            outcome,
+            Outcome::Claimed(Claim {
+                value: 7.0,
+                series: 1
+            })
+        ),
+        "{outcome:?}"
+    );
+}

@@ -1,0 +1,126 @@
+//! Why there is no configuration, and where the fault stands.
+//!
+//! Each message says what to do. What a single value may be is `value`'s to say.
+
+use std::fmt;
+use std::ops::Range;
+use std::time::Duration;
+
+use super::{MAX_GAUGE_URLS, MAX_TARGETS};
+
+/// Why there is no configuration.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    /// The file is not TOML, or a key or value in it is not ours; `toml` errors have no structure.
+    #[error("{place}: {message}")]
+    File {
+        /// Where it stands.
+        place: Place,
+        /// What `toml`, or the type of the value, says.
+        message: String,
+    },
+    /// Each setting is well, but not together.
+    #[error("{place}: {problem}")]
+    Target {
+        /// The file and position of the target, or the command line.
+        place: Place,
+        /// What is wrong with it.
+        problem: TargetProblem,
+    },
+    /// Nothing to observe.
+    #[error("no target: give --listen and --gauge-url, or a file with [[target]] by --config")]
+    NoTarget,
+    /// More targets than are watched by one observer.
+    #[error("{count} targets are more than the {MAX_TARGETS} that one observer watches")]
+    TooManyTargets {
+        /// How many there are.
+        count: usize,
+    },
+    /// Flags of a single target beside a file that has its own.
+    #[error(
+        "{file} has targets of its own: put the target of the command line or environment \
+         ({settings}) into it, or leave it out"
+    )]
+    TargetTwice {
+        /// The file's name.
+        file: String,
+        /// Which settings of a target were given beside the file, as flags.
+        settings: String,
+    },
+}
+
+/// What is wrong with a target as a whole.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TargetProblem {
+    /// Nothing to count.
+    #[error("the target has no listen: say what the service listens on, such as :3000")]
+    NoListen,
+    /// No claim to check.
+    #[error("the target has no gauge-url: say where its gauge is published")]
+    NoGaugeUrl,
+    /// More claims than are summed.
+    #[error("{count} gauge-urls are more than the {MAX_GAUGE_URLS} that are summed")]
+    TooManyGaugeUrls {
+        /// How many there are.
+        count: usize,
+    },
+    /// Two targets of one name, given or by default.
+    #[error("a target before is named {name:?} too: give one of them another name")]
+    NameTwice {
+        /// The name.
+        name: String,
+    },
+    /// A name without a password, or the other way round.
+    #[error("username and password-file need each other")]
+    HalfBasic,
+    /// Two ways to prove who asks.
+    #[error("bearer-token-file and username are two ways to prove who asks: choose one")]
+    TwoAuthorizations,
+    /// A scrape that may outlast the interval.
+    #[error("scrape-timeout ({timeout:?}) is longer than the interval ({interval:?})")]
+    SlowScrape {
+        /// The timeout.
+        timeout: Duration,
+        /// The interval.
+        interval: Duration,
+    },
+}
+
+/// Where a setting stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    /// A flag or the environment.
+    CommandLine,
+    /// A file; line and column count from 1, the column in characters.
+    File {
+        /// The file's name.
+        name: String,
+        /// Line, from 1.
+        line: usize,
+        /// Column in characters, from 1.
+        column: usize,
+    },
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::CommandLine => f.write_str("command line"),
+            Self::File { name, line, column } => write!(f, "{name}:{line}:{column}"),
+        }
+    }
+}
+
+impl Place {
+    /// Where `span` begins in the text of the file `name`.
+    pub(super) fn in_file(name: &str, text: &str, span: Option<Range<usize>>) -> Self {
+        let at = span.map_or(0, |span| span.start).min(text.len());
+        let before = String::from_utf8_lossy(&text.as_bytes()[..at]);
+        let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+        Self::File {
+            name: name.to_owned(),
+            line: 1 + before.matches('\n').count(),
+            column: 1 + before[line_start..].chars().count(),
+        }
+    }
+}

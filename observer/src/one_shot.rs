@@ -1,0 +1,130 @@
+//! `observer check`: one verdict, as monitoring plugins give it.
+//!
+//! It watches for as long as a verdict takes, and no longer: the window of a check, and that of the
+//! checks that confirm a drift.
+
+use std::{
+    fmt::Write as _,
+    time::{Duration, Instant},
+};
+
+use anyhow::Context as _;
+use observer::{
+    api::{TargetList, TargetReport},
+    args::Output,
+    config::Config,
+};
+
+use crate::run;
+
+/// Between two scrapes while a verdict is awaited.
+const INTERVAL: Duration = Duration::from_millis(500);
+/// Beyond what the checks themselves take.
+const SLACK: Duration = Duration::from_secs(10);
+
+/// What was found, of every target.
+pub(crate) struct Outcome {
+    reports: Vec<TargetReport>,
+}
+
+/// Checks every target once.
+///
+/// # Errors
+/// When the kernel refuses.
+pub(crate) fn check(mut config: Config) -> anyhow::Result<Outcome> {
+    let mut patience = SLACK;
+    for target in &mut config.targets {
+        target.interval = target.interval.min(INTERVAL);
+        let one = target.settle * 2 + target.scrape_timeout + INTERVAL;
+        patience = patience.max(SLACK + one * (target.confirm + 1));
+    }
+    let watch = run::open(&config)?;
+    run::runtime()?.block_on(async {
+        let tasks = watch.spawn()?;
+        let give_up = Instant::now() + patience;
+        loop {
+            let reports: Vec<_> = watch
+                .targets
+                .iter()
+                .map(|target| TargetReport::of(target))
+                .collect();
+            if reports.iter().all(is_final) || Instant::now() > give_up {
+                drop(tasks);
+                return Ok(Outcome { reports });
+            }
+            tokio::time::sleep(INTERVAL / 10).await;
+        }
+    })
+}
+
+fn is_final(report: &TargetReport) -> bool {
+    match (report.verdict, report.reason) {
+        ("agree" | "over" | "under", _) => true,
+        // These pass by themselves.
+        ("blind", Some("not_seeded" | "restarted" | "lost" | "witnesses_disagree")) => false,
+        ("blind", _) => report.checks > 0,
+        _ => false,
+    }
+}
+
+impl Outcome {
+    /// 0 agree, 1 unsettled, 2 over or under, 3 blind: the worst of all targets.
+    pub(crate) fn exit_code(&self) -> u8 {
+        let severity = |report: &TargetReport| match report.verdict {
+            "agree" => 0,
+            "unsettled" => 1,
+            "blind" => 2,
+            _ => 3,
+        };
+        match self.reports.iter().map(severity).max() {
+            Some(0) => 0,
+            Some(1) => 1,
+            Some(3) => 2,
+            _ => 3,
+        }
+    }
+
+    /// The plugin's line, or everything as JSON.
+    ///
+    /// # Errors
+    /// When JSON cannot be written.
+    pub(crate) fn render(&self, output: Output) -> anyhow::Result<String> {
+        if output == Output::Json {
+            let list = TargetList {
+                targets: self.reports.clone(),
+            };
+            return Ok(serde_json::to_string_pretty(&list).context("write JSON")? + "\n");
+        }
+        let status = match self.exit_code() {
+            0 => "OK",
+            1 => "WARNING",
+            2 => "CRITICAL",
+            _ => "UNKNOWN",
+        };
+        let sentences: Vec<_> = self
+            .reports
+            .iter()
+            .map(|report| report.sentence.as_str())
+            .collect();
+        // A `|` would end the text: performance data follows it.
+        let text = sentences.join(" ").replace('|', "/");
+        let mut line = format!("OBSERVER {status} - {text} |");
+        for report in &self.reports {
+            let name = &report.name;
+            if let Some(claim) = report.claim {
+                let _ = write!(line, " '{name}_claim'={claim}");
+            }
+            for (what, value) in [
+                ("low", report.low),
+                ("high", report.high),
+                ("drift", report.drift),
+            ] {
+                if let Some(value) = value {
+                    let _ = write!(line, " '{name}_{what}'={value}");
+                }
+            }
+        }
+        line.push('\n');
+        Ok(line)
+    }
+}

@@ -1,0 +1,124 @@
+//! `observer run`: watches until it is told to stop.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use anyhow::Context as _;
+use observer::{
+    config::{Config, Level, Log, LogFormat},
+    http, privileges,
+    watch::Watch,
+};
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+};
+use tracing_subscriber::{EnvFilter, layer::SubscriberExt as _, util::SubscriberInitExt as _};
+
+/// Sends the log to stderr as the configuration says.
+pub(crate) fn init_log(log: Log) {
+    let level = match log.level {
+        Level::Error => "error",
+        Level::Warn => "warn",
+        Level::Info => "info",
+        Level::Debug => "debug",
+        Level::Trace => "trace",
+    };
+    let registry = tracing_subscriber::registry().with(EnvFilter::new(level));
+    match log.format {
+        LogFormat::Logfmt => {
+            let lines = tracing_logfmt::builder()
+                // `target` is what is watched, and a field of its own.
+                .with_target(false)
+                .layer()
+                .with_writer(std::io::stderr);
+            registry.with(lines).init();
+        }
+        LogFormat::Json => {
+            let lines = tracing_subscriber::fmt::layer()
+                .json()
+                .flatten_event(true)
+                .with_target(false)
+                .with_writer(std::io::stderr);
+            registry.with(lines).init();
+        }
+    }
+}
+
+/// Runs until SIGINT or SIGTERM.
+///
+/// # Errors
+/// When the observer's address is taken or the kernel refuses; nothing is left half-started.
+pub(crate) fn run(config: &Config) -> anyhow::Result<()> {
+    // Before the kernel is touched: a busy port must leave nothing behind.
+    let listener = bind(config.web.listen_address)?;
+    let watch = Arc::new(open(config)?);
+    runtime()?.block_on(serve(listener, watch))
+}
+
+/// Attaches to the kernel, then gives up the right to do so: before there is a second thread.
+///
+/// # Errors
+/// When the kernel refuses.
+pub(crate) fn open(config: &Config) -> anyhow::Result<Watch> {
+    let watch = Watch::open(config)?;
+    let kept = privileges::drop_after_attach(watch.kernel.probe().is_some())?;
+    tracing::info!(kept = kept.join(","), "capabilities dropped");
+    Ok(watch)
+}
+
+/// The runtime of a command.
+///
+/// # Errors
+/// When its threads cannot be started.
+pub(crate) fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .context("start the runtime")
+}
+
+async fn serve(listener: std::net::TcpListener, watch: Arc<Watch>) -> anyhow::Result<()> {
+    let listener = TcpListener::from_std(listener).context("take over the listener")?;
+    let address = listener.local_addr().context("read the bound address")?;
+    let tasks = watch.spawn()?;
+    tracing::info!(
+        web_listen_address = %address,
+        backend = watch.kernel.backend(),
+        targets = watch.targets.len(),
+        "started"
+    );
+    if address.ip().is_loopback() {
+        tracing::info!("metrics are on loopback only; --web.listen-address opens them");
+    }
+    http::serve(listener, watch, stopped()?).await;
+    drop(tasks);
+    tracing::info!("stopped");
+    Ok(())
+}
+
+fn bind(address: SocketAddr) -> anyhow::Result<std::net::TcpListener> {
+    let bind = || {
+        let listener = std::net::TcpListener::bind(address)?;
+        listener.set_nonblocking(true)?;
+        Ok::<_, std::io::Error>(listener)
+    };
+    bind().with_context(|| {
+        format!(
+            "cannot listen on {address} for the observer's own HTTP; \
+             hint: --web.listen-address takes another address (`ss -ltnp` shows who has it)"
+        )
+    })
+}
+
+/// Resolves at the first SIGINT or SIGTERM.
+fn stopped() -> anyhow::Result<impl Future<Output = ()> + Send + 'static> {
+    let mut interrupt = signal(SignalKind::interrupt()).context("wait for SIGINT")?;
+    let mut terminate = signal(SignalKind::terminate()).context("wait for SIGTERM")?;
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    })
+}

@@ -1,0 +1,141 @@
+//! The list of a target's open sockets: what both witnesses know of each, sorted and limited.
+
+use std::time::Duration;
+
+use clap::ValueEnum;
+use observer_ebpf::{Class, Socket, TCP_ESTABLISHED};
+use rustix::time::{ClockId, clock_gettime};
+use serde::Deserialize;
+
+use crate::{
+    api::{SocketList, SocketReport},
+    sock_diag::{Entry, state_name},
+    watch::endpoint::{Endpoint, WitnessError},
+};
+
+/// Most sockets in one list.
+pub const MOST: usize = 10_000;
+
+/// Which sockets are listed, and in which order.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::Args, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
+pub struct Query {
+    /// List only this class
+    #[arg(long, value_enum)]
+    pub class: Option<ClassName>,
+    /// List the greatest first
+    #[arg(long, value_enum)]
+    pub sort: Option<Sort>,
+    /// List at most this many [default: 100]
+    #[arg(long, value_name = "N")]
+    pub limit: Option<usize>,
+}
+
+/// A class, as the metrics name it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ClassName {
+    /// ESTABLISHED and upgraded.
+    Websocket,
+    /// ESTABLISHED, with HTTP responses only.
+    Http,
+    /// ESTABLISHED, and nothing more is known.
+    Unclassified,
+    /// No longer ESTABLISHED.
+    Closing,
+}
+
+/// What sockets are sorted by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Sort {
+    /// Time since it was opened; those of unknown age first, since they are older than the observer.
+    #[default]
+    Age,
+    /// Time since anything came from the peer.
+    Silence,
+    /// Bytes received and acknowledged.
+    Bytes,
+}
+
+impl ClassName {
+    /// Its name.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Websocket => "websocket",
+            Self::Http => "http",
+            Self::Unclassified => "unclassified",
+            Self::Closing => "closing",
+        }
+    }
+}
+
+/// Lists an endpoint's open sockets.
+///
+/// # Errors
+/// When a witness fails.
+pub fn list(endpoint: &Endpoint, query: Query) -> Result<SocketList, WitnessError> {
+    let now = clock_gettime(ClockId::Monotonic);
+    let now = Duration::new(now.tv_sec.unsigned_abs(), now.tv_nsec as u32);
+    let details = endpoint.details()?;
+    let total = details.len();
+    let mut sockets: Vec<SocketReport> = details
+        .iter()
+        .map(|(entry, tracked)| report(entry, tracked.as_ref(), now))
+        .filter(|socket| query.class.is_none_or(|class| class.name() == socket.class))
+        .collect();
+    let matching = sockets.len();
+    match query.sort.unwrap_or_default() {
+        Sort::Age => sockets.sort_by(|a, b| {
+            let age = |socket: &SocketReport| socket.age_seconds.unwrap_or(f64::INFINITY);
+            age(b).total_cmp(&age(a))
+        }),
+        Sort::Silence => sockets.sort_by(|a, b| {
+            let silence = |socket: &SocketReport| socket.silence_seconds.unwrap_or(0.0);
+            silence(b).total_cmp(&silence(a))
+        }),
+        Sort::Bytes => sockets.sort_by_key(|socket| {
+            let bytes = |count: Option<u64>| count.unwrap_or(0);
+            std::cmp::Reverse(bytes(socket.bytes_received) + bytes(socket.bytes_acked))
+        }),
+    }
+    sockets.truncate(query.limit.unwrap_or(100).min(MOST));
+    Ok(SocketList {
+        total,
+        matching,
+        sockets,
+    })
+}
+
+fn report(entry: &Entry, tracked: Option<&Socket>, now: Duration) -> SocketReport {
+    let is_established = entry.state == TCP_ESTABLISHED;
+    let class = match tracked {
+        _ if !is_established => ClassName::Closing,
+        Some(socket) if socket.class == Class::WebSocket as u8 => ClassName::Websocket,
+        Some(socket) if socket.class == Class::Http as u8 => ClassName::Http,
+        _ => ClassName::Unclassified,
+    };
+    let since =
+        |at: u64| (at != 0).then(|| (now.saturating_sub(Duration::from_nanos(at))).as_secs_f64());
+    SocketReport {
+        peer: entry.peer.to_string(),
+        local: entry.local.to_string(),
+        state: state_name(entry.state).to_owned(),
+        class: class.name().to_owned(),
+        is_tracked: tracked.is_some(),
+        // An established socket without a file is one that nobody has accepted.
+        is_accepted: !(is_established && entry.inode == 0),
+        age_seconds: tracked.and_then(|socket| since(socket.opened_at)),
+        upgraded_seconds: tracked.and_then(|socket| since(socket.upgraded_at)),
+        silence_seconds: entry
+            .info
+            .map(|info| info.since_data.min(info.since_ack).as_secs_f64()),
+        rtt_seconds: entry.info.map(|info| info.rtt.as_secs_f64()),
+        bytes_received: entry.info.map(|info| info.bytes_received),
+        bytes_acked: entry.info.map(|info| info.bytes_acked),
+        recv_queue: entry.recv_queue,
+        send_queue: entry.send_queue,
+        cookie: entry.cookie,
+    }
+}

@@ -1,0 +1,169 @@
+//! Counts from `sock_diag` alone, where no program counts: differences between dumps.
+//!
+//! What opened and closed between two dumps is in neither. The kernel's own counter of passive
+//! opens bounds it, for the whole network namespace: the busier its other ports are, the wider is
+//! the interval. Nothing unseen is taken for zero.
+
+use std::{collections::HashMap, fs::File, io, os::unix::fs::FileExt as _};
+
+use observer_ebpf::{TCP_ESTABLISHED, Tally};
+
+use crate::{netns::NetworkNamespace, sock_diag::Entry};
+
+/// `/proc/net/snmp` of one network namespace.
+pub(super) struct Snmp(File);
+
+impl Snmp {
+    /// Opens it inside the namespace; it stays that namespace's.
+    ///
+    /// # Errors
+    /// When the namespace cannot be entered.
+    pub(super) fn open(netns: &NetworkNamespace) -> io::Result<Self> {
+        netns
+            .run(|| File::open("/proc/thread-self/net/snmp"))
+            .map(Self)
+    }
+
+    /// Connections that ever came in, over all ports: `PassiveOpens` of RFC 1213's tcp group.
+    ///
+    /// # Errors
+    /// When the file cannot be read or lacks the counter.
+    pub(super) fn passive_opens(&self) -> io::Result<u64> {
+        let mut page = vec![0; 16 * 1024];
+        let length = self.0.read_at(&mut page, 0)?;
+        let page = String::from_utf8_lossy(&page[..length]);
+        let mut tcp = page.lines().filter_map(|line| line.strip_prefix("Tcp: "));
+        let (names, values) = (tcp.next(), tcp.next());
+        names
+            .unwrap_or_default()
+            .split(' ')
+            .zip(values.unwrap_or_default().split(' '))
+            .find(|(name, _)| *name == "PassiveOpens")
+            .and_then(|(_, value)| value.parse().ok())
+            .ok_or_else(|| io::Error::other("/proc/net/snmp has no PassiveOpens"))
+    }
+}
+
+/// The sockets of the last dumps, and what changed between them.
+#[derive(Debug, Default)]
+pub(super) struct Listing {
+    sockets: HashMap<u64, Listed>,
+    dumps: u64,
+    tally: Tally,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Listed {
+    is_established: bool,
+    /// The dump before did not list it: it may be gone, or the dump may have missed it.
+    is_missed: bool,
+    dump: u64,
+}
+
+impl Listing {
+    /// What changed so far.
+    pub(super) const fn tally(&self) -> Tally {
+        self.tally
+    }
+
+    /// Takes in a dump.
+    ///
+    /// A socket that one dump does not list has shown a sign of its end; only when a second one
+    /// does not list it either has it closed, since a dump resumes by position and may miss one.
+    pub(super) fn update(&mut self, entries: &[Entry]) {
+        self.dumps += 1;
+        let dump = self.dumps;
+        let tally = &mut self.tally;
+        for entry in entries {
+            let is_established = entry.state == TCP_ESTABLISHED;
+            let now = Listed {
+                is_established,
+                is_missed: false,
+                dump,
+            };
+            let before = self.sockets.insert(entry.cookie, now);
+            let was_established = before.is_some_and(|was| was.is_established && !was.is_missed);
+            match before {
+                None => tally.opened += 1,
+                // Missed once and back: counted as closed and opened again.
+                Some(was) if was.is_missed => {
+                    tally.opened += 1;
+                    tally.closed += 1;
+                }
+                Some(_) => {}
+            }
+            let is_new = before.is_none_or(|was| was.is_missed);
+            if !is_established && (was_established || is_new) {
+                tally.left += 1;
+            }
+        }
+        self.sockets.retain(|_, socket| {
+            if socket.dump == dump {
+                return true;
+            }
+            if socket.is_missed {
+                tally.closed += 1;
+                return false;
+            }
+            socket.is_missed = true;
+            tally.left += u64::from(socket.is_established);
+            true
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, SocketAddr};
+
+    use super::*;
+
+    fn entry(cookie: u64, state: u8) -> Entry {
+        let nowhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
+        Entry {
+            cookie,
+            state,
+            local: nowhere,
+            peer: nowhere,
+            inode: 1,
+            recv_queue: 0,
+            send_queue: 0,
+            info: None,
+        }
+    }
+
+    fn check(dumps: &[&[(u64, u8)]], opened_left_closed: (u64, u64, u64)) {
+        let mut listing = Listing::default();
+        for dump in dumps {
+            let entries: Vec<_> = dump
+                .iter()
+                .map(|(cookie, state)| entry(*cookie, *state))
+                .collect();
+            listing.update(&entries);
+        }
+        let tally = listing.tally();
+        assert_eq!((tally.opened, tally.left, tally.closed), opened_left_closed);
+    }
+
+    #[test]
+    fn a_socket_is_opened_once_however_often_it_is_listed() {
+        check(&[&[(1, 1), (2, 1)], &[(1, 1), (2, 1)]], (2, 0, 0));
+    }
+
+    #[test]
+    fn a_socket_that_one_dump_lacks_has_left_and_that_two_lack_has_closed() {
+        check(&[&[(1, 1)], &[]], (1, 1, 0));
+        check(&[&[(1, 1)], &[], &[]], (1, 1, 1));
+    }
+
+    #[test]
+    fn a_socket_that_a_dump_missed_is_open_again() {
+        check(&[&[(1, 1)], &[], &[(1, 1)]], (2, 1, 1));
+    }
+
+    #[test]
+    fn close_wait_has_left_established() {
+        check(&[&[(1, 1)], &[(1, 8)], &[(1, 8)]], (1, 1, 0));
+        check(&[&[(1, 8)]], (1, 1, 0));
+    }
+}
