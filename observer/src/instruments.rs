@@ -146,6 +146,24 @@ catalogue! {
         "1, with the observer's version and backend."
 }
 
+/// The catalogue as a Markdown table: name, type, labels and meaning.
+#[must_use]
+pub fn render_markdown() -> String {
+    let mut text = String::from("| name | type | labels | meaning |\n|---|---|---|---|\n");
+    for Metric {
+        name,
+        kind,
+        labels,
+        help,
+    } in CATALOGUE
+    {
+        let labels: Vec<_> = labels.iter().map(|label| format!("`{label}`")).collect();
+        let (kind, labels) = (kind.name(), labels.join(", "));
+        let _ = writeln!(text, "| `{name}` | {kind} | {labels} | {help} |");
+    }
+    text
+}
+
 /// Renders the page: the text format 0.0.4.
 #[must_use]
 pub fn render(watch: &Watch) -> String {
@@ -365,4 +383,32 @@ fn run_seconds(kernel: &Kernel) -> String {
 
 fn flag(is: bool) -> f64 {
     f64::from(u8::from(is))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn metrics_md_is_the_catalogue() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../METRICS.md");
+        let page = std::fs::read_to_string(path).expect("METRICS.md");
+        let section = page
+            .split("<!-- observer -->\n")
+            .nth(1)
+            .expect("the observer's section");
+        assert_eq!(
+            section,
+            render_markdown(),
+            "write the right side into METRICS.md"
+        );
+    }
+
+    #[test]
+    fn names_are_one_prefix_and_base_units() {
+        for Metric { name, kind, .. } in CATALOGUE {
+            assert!(name.starts_with("observer_"), "{name}");
+            assert_eq!(name.ends_with("_total"), *kind == Kind::Counter, "{name}");
+        }
+    }
 }

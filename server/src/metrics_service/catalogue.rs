@@ -207,4 +207,20 @@ mod tests {
     fn the_manual_has_a_row_for_every_metric() {
         assert_eq!(render_markdown().lines().count(), CATALOGUE.len() + 2);
     }
+
+    #[test]
+    fn metrics_md_is_the_catalogue() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../METRICS.md");
+        let page = std::fs::read_to_string(path).expect("METRICS.md");
+        let section = page
+            .split("<!-- server -->\n")
+            .nth(1)
+            .and_then(|rest| rest.split("\n## ").next())
+            .expect("the server's section");
+        assert_eq!(
+            section,
+            render_markdown(),
+            "write the right side into METRICS.md"
+        );
+    }
 }

@@ -4,8 +4,8 @@
 
 use anyhow::Result;
 use axum::Router;
-use axum::extract::ws::WebSocketUpgrade;
 use axum::extract::State;
+use axum::extract::ws::WebSocketUpgrade;
 use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
@@ -21,11 +21,7 @@ async fn main() -> Result<()> {
     liar::serve(Ports::parse(), public, gauge).await
 }
 
-async fn upgrade(
-    uri: Uri,
-    request: WebSocketUpgrade,
-    State(gauge): State<Gauge>,
-) -> Response {
+async fn upgrade(uri: Uri, request: WebSocketUpgrade, State(gauge): State<Gauge>) -> Response {
     if uri.query() == Some("origin=elsewhere") {
         gauge.decrement();
         return StatusCode::FORBIDDEN.into_response();
