@@ -20,11 +20,7 @@ use crate::{
     check::{Blind, Verdict},
     probe::ProgramReport,
     sock_diag::state_name,
-    watch::{
-        Watch,
-        kernel::Kernel,
-        target::{Observation, Target},
-    },
+    watch::{Watch, kernel::Kernel, observation::Observation, target::Target},
 };
 
 /// What a metric is, in Prometheus' terms.
@@ -177,7 +173,7 @@ pub fn render(watch: &Watch) -> String {
                 Kind::Histogram => {}
             }
         }
-        set_kernel(&watch.kernel, &watch.targets);
+        set_kernel(watch);
         for target in &watch.targets {
             set_target(target);
         }
@@ -188,7 +184,8 @@ pub fn render(watch: &Watch) -> String {
     page
 }
 
-fn set_kernel(kernel: &Kernel, targets: &[std::sync::Arc<Target>]) {
+fn set_kernel(watch: &Watch) {
+    let kernel = &watch.kernel;
     let labels = [
         ("version", env!("CARGO_PKG_VERSION")),
         ("backend", kernel.backend()),
@@ -207,12 +204,7 @@ fn set_kernel(kernel: &Kernel, targets: &[std::sync::Arc<Target>]) {
             counter!(EVENTS, "outcome" => outcome).absolute(count);
         }
     }
-    if let Some(capacity) = kernel.max_sockets() {
-        let tracked: u64 = targets
-            .iter()
-            .filter_map(|target| target.observation().tally)
-            .map(|tally| tally.opened.saturating_sub(tally.closed))
-            .sum();
+    if let (Some(capacity), Some(tracked)) = (kernel.max_sockets(), watch.tracked()) {
         gauge!(ENTRIES, "map" => "SOCKETS").set(tracked as f64);
         gauge!(CAPACITY, "map" => "SOCKETS").set(f64::from(capacity));
     }

@@ -15,6 +15,7 @@ use super::{
     health::Watched,
     kernel::Kernel,
     lock,
+    observation::Observation,
 };
 use crate::{
     check::{
@@ -55,38 +56,6 @@ struct State {
     last: Observation,
 }
 
-/// What was last observed of a target, for the API and the metrics.
-#[derive(Clone, Debug)]
-pub struct Observation {
-    /// The counts, if they could be read.
-    pub tally: Option<Tally>,
-    /// The listening sockets.
-    pub listeners: Option<Listeners>,
-    /// Sockets that left ESTABLISHED longer than `settle` ago and are not closed: their peer has
-    /// gone, and the service holds on to them.
-    pub held: Option<u64>,
-    /// The claim, if the last reading had one. Unit: connections.
-    pub claim: Option<f64>,
-    /// Whether the last scrape gave an exposition; none before the first.
-    pub is_up: Option<bool>,
-    /// How long the last scrape took.
-    pub scrape: Option<Duration>,
-    /// Why there is no claim.
-    pub failure: Option<String>,
-    /// What an honest service could have said at the last check.
-    pub interval: Option<Interval>,
-    /// What was found.
-    pub finding: Finding,
-    /// How the drift behaves over time, where one stands.
-    pub shape: Option<Shape>,
-    /// The last check, as it is remembered.
-    pub record: Option<Record>,
-    /// When the claim of the last check was read.
-    pub checked_at: Option<SystemTime>,
-    /// Checks so far, by verdict, in the order of [`Verdict::ALL`].
-    pub checks: [u64; Verdict::ALL.len()],
-}
-
 impl Target {
     /// A target of which nothing is known yet.
     #[must_use]
@@ -102,21 +71,7 @@ impl Target {
                 closing: HashMap::new(),
                 listening: Vec::new(),
                 history: History::default(),
-                last: Observation {
-                    tally: None,
-                    listeners: None,
-                    held: None,
-                    claim: None,
-                    is_up: None,
-                    scrape: None,
-                    failure: None,
-                    interval: None,
-                    finding: Finding::blind(Blind::NotSeeded),
-                    shape: None,
-                    record: None,
-                    checked_at: None,
-                    checks: [0; Verdict::ALL.len()],
-                },
+                last: Observation::default(),
             }),
             config,
             watched,

@@ -1,0 +1,61 @@
+//! What was last observed of a target: what the API and the metrics show of it.
+
+use std::time::{Duration, SystemTime};
+
+use observer_ebpf::Tally;
+
+use super::endpoint::Listeners;
+use crate::check::{Blind, Finding, Interval, Record, Shape, Verdict};
+
+/// What was last observed of a target, for the API and the metrics.
+#[derive(Clone, Debug)]
+pub struct Observation {
+    /// The counts, if they could be read.
+    pub tally: Option<Tally>,
+    /// The listening sockets.
+    pub listeners: Option<Listeners>,
+    /// Sockets that left ESTABLISHED longer than `settle` ago and are not closed: their peer has
+    /// gone, and the service holds on to them.
+    pub held: Option<u64>,
+    /// The claim, if the last reading had one. Unit: connections.
+    pub claim: Option<f64>,
+    /// Whether the last scrape gave an exposition; none before the first.
+    pub is_up: Option<bool>,
+    /// How long the last scrape took.
+    pub scrape: Option<Duration>,
+    /// Why there is no claim.
+    pub failure: Option<String>,
+    /// What an honest service could have said at the last check.
+    pub interval: Option<Interval>,
+    /// What was found.
+    pub finding: Finding,
+    /// How the drift behaves over time, where one stands.
+    pub shape: Option<Shape>,
+    /// The last check, as it is remembered.
+    pub record: Option<Record>,
+    /// When the claim of the last check was read.
+    pub checked_at: Option<SystemTime>,
+    /// Checks so far, by verdict, in the order of [`Verdict::ALL`].
+    pub checks: [u64; Verdict::ALL.len()],
+}
+
+impl Default for Observation {
+    /// Nothing is known yet.
+    fn default() -> Self {
+        Self {
+            tally: None,
+            listeners: None,
+            held: None,
+            claim: None,
+            is_up: None,
+            scrape: None,
+            failure: None,
+            interval: None,
+            finding: Finding::blind(Blind::NotSeeded),
+            shape: None,
+            record: None,
+            checked_at: None,
+            checks: [0; Verdict::ALL.len()],
+        }
+    }
+}
