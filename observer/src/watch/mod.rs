@@ -2,6 +2,7 @@
 //!
 //! It brings the witnesses and the claim together and hands them to `check`; it decides nothing.
 
+mod counted;
 pub mod endpoint;
 pub mod health;
 pub mod kernel;

@@ -10,13 +10,17 @@ use observer_ebpf::Tally;
 use tokio::sync::{Notify, mpsc};
 
 use super::{
+    counted::project,
     endpoint::{Listeners, WitnessError},
     health::Watched,
     kernel::Kernel,
     lock,
 };
 use crate::{
-    check::{Blind, Check, Counts, Finding, Interval, Judge, Rule, Sample, Samples, Verdict},
+    check::{
+        Blind, Check, Counts, Finding, History, Interval, Judge, Record, Rule, Sample, Samples,
+        Shape, Verdict, Window,
+    },
     claim::{Claimant, Outcome, Reading},
     config::{self, Counts as Counted},
 };
@@ -47,6 +51,7 @@ struct State {
     closing: HashMap<u64, Instant>,
     /// The cookies of the sockets that listened when there last were any.
     listening: Vec<u64>,
+    history: History,
     last: Observation,
 }
 
@@ -72,6 +77,10 @@ pub struct Observation {
     pub interval: Option<Interval>,
     /// What was found.
     pub finding: Finding,
+    /// How the drift behaves over time, where one stands.
+    pub shape: Option<Shape>,
+    /// The last check, as it is remembered.
+    pub record: Option<Record>,
     /// When the claim of the last check was read.
     pub checked_at: Option<SystemTime>,
     /// Checks so far, by verdict, in the order of [`Verdict::ALL`].
@@ -92,6 +101,7 @@ impl Target {
                 violated: None,
                 closing: HashMap::new(),
                 listening: Vec::new(),
+                history: History::default(),
                 last: Observation {
                     tally: None,
                     listeners: None,
@@ -102,6 +112,8 @@ impl Target {
                     failure: None,
                     interval: None,
                     finding: Finding::blind(Blind::NotSeeded),
+                    shape: None,
+                    record: None,
                     checked_at: None,
                     checks: [0; Verdict::ALL.len()],
                 },
@@ -118,6 +130,12 @@ impl Target {
     #[must_use]
     pub fn observation(&self) -> Observation {
         lock(&self.state).last.clone()
+    }
+
+    /// The last checks, oldest first.
+    #[must_use]
+    pub fn history(&self) -> Vec<Record> {
+        lock(&self.state).history.iter().copied().collect()
     }
 
     /// What all targets share of the kernel.
@@ -238,12 +256,18 @@ impl Target {
         let at = SystemTime::now() - reading.started.elapsed();
         let begins = reading.started.checked_sub(self.config.settle);
 
-        let mut state = lock(&self.state);
+        let state = &mut *lock(&self.state);
         let restarted = state.note_listeners(listeners.as_ref());
         let held = closing.map(|closing| state.note_closing(&closing, self.config.settle));
         let counts = begins
             .and_then(|begins| Some((*state.samples.before(begins)?, *state.samples.after(ends)?)));
         let interval = counts.map(|(before, after)| Interval::between(&before, &after));
+        let window = counts.map(|(before, after)| Window {
+            begins: at - self.config.settle,
+            ends: at + reading.duration() + self.config.settle,
+            before: before.counts,
+            after: after.counts,
+        });
         let blind = self.blindness(&health.distrust, &state.last, listeners.as_ref());
 
         let finding = match (blind, &reading.outcome, interval) {
@@ -261,7 +285,7 @@ impl Target {
                 })
             }
         };
-        let finding = self.hold_back(&mut state, finding, health.agreed);
+        let finding = self.hold_back(state, finding, health.agreed);
         log_change(&self.config, &state.last, &finding);
 
         let last = &mut state.last;
@@ -270,6 +294,23 @@ impl Target {
         (last.claim, last.failure) = match &reading.outcome {
             Outcome::Claimed(claim) => (Some(claim.value), None),
             Outcome::Down(failure) | Outcome::Missing(failure) => (None, Some(failure.to_string())),
+        };
+        let record = Record {
+            at,
+            claim: last.claim.map(|claim| claim as i64),
+            interval,
+            window,
+            finding,
+            waiting: listeners.as_ref().map_or(0, |seen| seen.queue_length),
+            http: last.tally.map_or(0, |tally| {
+                tally.http_entered.saturating_sub(tally.http_left)
+            }),
+        };
+        state.history.push(record);
+        last.record = Some(record);
+        last.shape = match finding.verdict {
+            Verdict::Over | Verdict::Under => Shape::of(&state.history),
+            _ => None,
         };
         last.interval = interval;
         last.listeners = listeners;
@@ -348,28 +389,6 @@ impl State {
         self.closing = seen;
         let is_held = |since: &&Instant| now.duration_since(**since) > settle;
         self.closing.values().filter(is_held).count() as u64
-    }
-}
-
-/// Of all counts those that a gauge of this kind claims.
-fn project(tally: &Tally, counted: Counted) -> Counts {
-    match counted {
-        Counted::Websocket => Counts {
-            opened: tally.upgraded,
-            ended: tally.websocket_ended,
-            closed: tally.websocket_closed,
-            doubtful_entered: tally.unknown_entered,
-            doubtful_left: tally.unknown_left,
-            lost_entered: tally.lost_entered,
-            lost_left: tally.lost_left,
-            ..Counts::default()
-        },
-        Counted::Established | Counted::Accepted => Counts {
-            opened: tally.opened,
-            ended: tally.left,
-            closed: tally.closed,
-            ..Counts::default()
-        },
     }
 }
 
