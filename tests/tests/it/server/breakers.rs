@@ -10,6 +10,7 @@ use super::{scenarios, start};
 
 scenarios!(
     the_breaker_of_s3_follows_its_failures,
+    a_client_that_tires_of_a_mute_s3_is_seen,
     the_breaker_of_the_database_follows_its_failures,
 );
 
@@ -62,6 +63,40 @@ async fn the_breaker_of_s3_follows_its_failures(database: Database) {
         relay.inspect("/readyz").await.unwrap().status,
         StatusCode::OK
     );
+}
+
+async fn a_client_that_tires_of_a_mute_s3_is_seen(database: Database) {
+    // It takes connections, by the kernel's hand, and nothing else.
+    let mute = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = format!("http://{}", mute.local_addr().unwrap());
+    let environment = [
+        ("AWS_ENDPOINT_URL", endpoint.as_str()),
+        ("AWS_ACCESS_KEY_ID", "x"),
+        ("AWS_SECRET_ACCESS_KEY", "x"),
+        ("AWS_REGION", "us-east-1"),
+    ];
+    let flags = [
+        "--attachments-bucket=bucket",
+        "--database-url",
+        &database.url,
+    ];
+    let relay = Relay::start_with(database.directory.path(), &flags, &environment)
+        .await
+        .unwrap();
+    let (from, to) = (
+        relay.account().await.unwrap(),
+        relay.account().await.unwrap(),
+    );
+    // The client's patience is shorter than the server's: it leaves, and that is seen.
+    let upload = relay.request(Method::POST, "/v1/attachments", Some(&from), "x");
+    assert!(upload.await.is_err());
+    let cancelled = [("outcome", "cancelled")];
+    relay
+        .expect("s3_upload_duration_seconds_count", &cancelled, 1.0)
+        .await
+        .unwrap();
+    // Meanwhile messages flow.
+    relay.send(&from, &to, "x").await.unwrap();
 }
 
 async fn the_breaker_of_the_database_follows_its_failures(database: Database) {
