@@ -1,14 +1,20 @@
 //! What the observer says over HTTP, as JSON: every type that is serialised.
 
+mod history;
+mod reasoning;
+
 use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    check::{Blind, Verdict},
+    check::{Blind, Shape, Verdict},
     config::Counts,
     watch::target::{Observation, Target},
 };
+
+pub use history::{CheckReport, HistoryReport};
+pub use reasoning::{CountsReport, Reasoning};
 
 /// `GET /api/v1/targets`.
 #[derive(Clone, Debug, Serialize)]
@@ -44,6 +50,10 @@ pub struct TargetReport {
     pub drift_high: Option<i64>,
     /// When the drift was first seen, RFC 3339.
     pub since: Option<String>,
+    /// How the drift behaves over time, where one stands.
+    pub shape: Option<&'static str>,
+    /// The likely cause of a drift of that shape.
+    pub cause: Option<&'static str>,
     /// When the claim of the last check was read, RFC 3339.
     pub checked_at: Option<String>,
     /// What the gauge is taken to count.
@@ -58,8 +68,12 @@ pub struct TargetReport {
     pub connections: Option<Connections>,
     /// Connections that wait in the accept queue.
     pub unaccepted: Option<u64>,
+    /// Connections that left ESTABLISHED longer than `settle` ago and are not closed.
+    pub held: Option<u64>,
     /// Sockets by which the two witnesses differ; 0 where they agree.
     pub witness_disagreement: Option<i64>,
+    /// Why the last check came out as it did.
+    pub reasoning: Option<Reasoning>,
 }
 
 /// Open connections by class: a partition.
@@ -168,6 +182,8 @@ impl TargetReport {
             drift_low: bounds.map(|bounds| bounds.low),
             drift_high: bounds.map(|bounds| bounds.high),
             since: observation.finding.since.map(rfc3339),
+            shape: observation.shape.map(Shape::name),
+            cause: observation.shape.map(Shape::cause),
             checked_at: observation.checked_at.map(rfc3339),
             counts: counts_name(config.counts),
             backend: target.kernel().backend(),
@@ -179,7 +195,11 @@ impl TargetReport {
             unaccepted: observation
                 .listeners
                 .map(|listeners| listeners.queue_length),
+            held: observation.held,
             witness_disagreement: health.survey.map(|survey| survey.disagreement),
+            reasoning: observation
+                .record
+                .map(|record| Reasoning::of(&record, config)),
         }
     }
 }
@@ -238,12 +258,22 @@ fn sentence(target: &Target, observation: &Observation) -> String {
             } else {
                 "at least "
             };
-            format!("{} by {least}{by} since {since}", finding.verdict)
+            let cause = observation
+                .shape
+                .map(|shape| format!("; likely {}", shape.cause()))
+                .unwrap_or_default();
+            format!("{} by {least}{by} since {since}{cause}", finding.verdict)
         }
         Verdict::Unsettled => format!("a drift of {sure:+} that is not confirmed yet"),
         Verdict::Agree | Verdict::Blind => "they agree".to_owned(),
     };
-    format!("{name}: the gauge says {claim}, {kernel}: {finally}.")
+    let held = match observation.held {
+        None | Some(0) => String::new(),
+        Some(held) => format!(
+            " The service holds {held} whose peer has gone: `observer sockets --class closing`."
+        ),
+    };
+    format!("{name}: the gauge says {claim}, {kernel}: {finally}.{held}")
 }
 
 /// A time as people and programs read it.

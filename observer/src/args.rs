@@ -79,6 +79,9 @@ pub enum Command {
         /// How the verdict is printed
         #[arg(long, value_enum, default_value = "table", env = "OBSERVER_OUTPUT")]
         output: Output,
+        /// Print what was compared with what, and the rule that decided
+        #[arg(long, short)]
+        verbose: bool,
     },
     /// List the open sockets of the targets: peer, age, class, state
     #[command(after_help = SOCKETS_HELP)]

@@ -19,6 +19,7 @@ use crate::{
     api::Connections,
     check::{Blind, Verdict},
     probe::ProgramReport,
+    sock_diag::state_name,
     watch::{
         Watch,
         kernel::Kernel,
@@ -35,6 +36,18 @@ pub enum Kind {
     Gauge,
     /// Counts per bucket.
     Histogram,
+}
+
+impl Kind {
+    /// The word of the text format for it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Counter => "counter",
+            Self::Gauge => "gauge",
+            Self::Histogram => "histogram",
+        }
+    }
 }
 
 /// One metric.
@@ -69,6 +82,8 @@ catalogue! {
         "Open connections by class, as the kernel has them; the classes are a partition."
     UNACCEPTED Gauge "kernel_unaccepted_connections" ["target"]
         "Established connections that nobody has accepted yet."
+    HELD Gauge "kernel_held_connections" ["target"]
+        "Connections that left ESTABLISHED longer than settle ago and are not closed."
     SOCKETS Gauge "kernel_sockets" ["target", "state"]
         "Open sockets by TCP state, as sock_diag listed them at the last survey."
     OPENED Counter "kernel_connections_opened_total" ["target"]
@@ -150,7 +165,8 @@ pub fn render(watch: &Watch) -> String {
         }
     });
     let mut page = page.render();
-    append_durations(&mut page, watch);
+    append(&mut page, DURATION, &durations(watch));
+    append(&mut page, RUN_SECONDS, &run_seconds(&watch.kernel));
     page
 }
 
@@ -191,10 +207,8 @@ fn set_program(program: &ProgramReport) {
         return;
     }
     counter!(MISSED, "program" => name).absolute(program.missed);
-    if let (Some(runs), Some(time)) = (program.runs, program.run_time) {
+    if let Some(runs) = program.runs {
         counter!(RUNS, "program" => name).absolute(runs);
-        // A counter of the recorder holds whole numbers; seconds are not.
-        gauge!(RUN_SECONDS, "program" => name).set(time.as_secs_f64());
     }
 }
 
@@ -208,6 +222,9 @@ fn set_target(target: &Target) {
         gauge!(UNACCEPTED, "target" => name.clone()).set(listeners.queue_length as f64);
         gauge!(QUEUE_LENGTH, "target" => name.clone()).set(listeners.queue_length as f64);
         gauge!(QUEUE_LIMIT, "target" => name.clone()).set(listeners.queue_limit as f64);
+    }
+    if let Some(held) = observation.held {
+        gauge!(HELD, "target" => name.clone()).set(held as f64);
     }
     if let Some(survey) = &health.survey {
         for (state, count) in &survey.states {
@@ -284,28 +301,37 @@ fn set_check(name: &str, observation: &Observation) {
     }
 }
 
-/// Writes the histogram of durations out: the kernel counts per bucket.
-fn append_durations(page: &mut String, watch: &Watch) {
+/// Appends the samples of a metric that the recorder cannot hold.
+fn append(page: &mut String, name: &str, samples: &str) {
+    if samples.is_empty() {
+        return;
+    }
     let metric = CATALOGUE
         .iter()
-        .find(|metric| metric.name == DURATION)
-        .expect("the catalogue has it");
-    let mut is_first = true;
-    for target in &watch.targets {
-        let Some(durations) = watch.kernel.durations(target.watched.endpoint.index()) else {
-            continue;
-        };
-        if is_first {
-            let Metric { name, help, .. } = metric;
-            let _ = writeln!(page, "# HELP {name} {help}\n# TYPE {name} histogram");
-            is_first = false;
-        }
-        write_durations(page, metric.name, &target.config.name, &durations);
-    }
+        .find(|metric| metric.name == name)
+        .expect("the catalogue has every name");
+    let kind = metric.kind.name();
+    let help = metric.help;
+    let _ = write!(
+        page,
+        "# HELP {name} {help}\n# TYPE {name} {kind}\n{samples}"
+    );
 }
 
-/// `target` is of a set of characters that needs no escape: `config` sees to that.
-fn write_durations(page: &mut String, name: &str, target: &str, durations: &Durations) {
+/// The histograms of durations: the kernel counts per bucket.
+fn durations(watch: &Watch) -> String {
+    let mut samples = String::new();
+    for target in &watch.targets {
+        // Of a set of characters that needs no escape: `config` sees to that.
+        let name = &target.config.name;
+        if let Some(durations) = watch.kernel.durations(target.watched.endpoint.index()) {
+            write_histogram(&mut samples, name, &durations);
+        }
+    }
+    samples
+}
+
+fn write_histogram(samples: &mut String, target: &str, durations: &Durations) {
     let mut total = 0;
     for (index, count) in durations.buckets.iter().enumerate() {
         total += count;
@@ -316,33 +342,27 @@ fn write_durations(page: &mut String, name: &str, target: &str, durations: &Dura
             ((1_u64 << (20 + index)) as f64 / 1e9).to_string()
         };
         let _ = writeln!(
-            page,
-            "{name}_bucket{{target=\"{target}\",le=\"{bound}\"}} {total}"
+            samples,
+            "{DURATION}_bucket{{target=\"{target}\",le=\"{bound}\"}} {total}"
         );
     }
     let sum = durations.sum_ns as f64 / 1e9;
-    let _ = writeln!(page, "{name}_sum{{target=\"{target}\"}} {sum}");
-    let _ = writeln!(page, "{name}_count{{target=\"{target}\"}} {total}");
+    let _ = writeln!(samples, "{DURATION}_sum{{target=\"{target}\"}} {sum}");
+    let _ = writeln!(samples, "{DURATION}_count{{target=\"{target}\"}} {total}");
+}
+
+/// Seconds are no whole numbers, which is all that a counter of the recorder takes.
+fn run_seconds(kernel: &Kernel) -> String {
+    let mut samples = String::new();
+    for program in kernel.programs() {
+        if let Some(time) = program.run_time {
+            let (name, seconds) = (program.name, time.as_secs_f64());
+            let _ = writeln!(samples, "{RUN_SECONDS}{{program=\"{name}\"}} {seconds}");
+        }
+    }
+    samples
 }
 
 fn flag(is: bool) -> f64 {
     f64::from(u8::from(is))
-}
-
-/// A TCP state by the name that `ss` has for it.
-#[must_use]
-pub fn state_name(state: u8) -> &'static str {
-    match state {
-        1 => "ESTAB",
-        2 => "SYN-SENT",
-        3 => "SYN-RECV",
-        4 => "FIN-WAIT-1",
-        5 => "FIN-WAIT-2",
-        6 => "TIME-WAIT",
-        8 => "CLOSE-WAIT",
-        9 => "LAST-ACK",
-        10 => "LISTEN",
-        11 => "CLOSING",
-        _ => "UNCONN",
-    }
 }

@@ -49,11 +49,15 @@ fn execute(command: Command) -> anyhow::Result<ExitCode> {
             run::init_log(config.log);
             run::run(&config)?;
         }
-        Command::Check { sources, output } => {
+        Command::Check {
+            sources,
+            output,
+            verbose,
+        } => {
             let config = sources.load()?;
             run::init_log(config.log);
             let verdict = one_shot::check(config)?;
-            print!("{}", verdict.render(output)?);
+            print!("{}", verdict.render(output, verbose)?);
             return Ok(ExitCode::from(verdict.exit_code()));
         }
         Command::Sockets {

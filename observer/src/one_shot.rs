@@ -84,11 +84,11 @@ impl Outcome {
         }
     }
 
-    /// The plugin's line, or everything as JSON.
+    /// The plugin's line, with the reasoning below it if `is_verbose`; or everything as JSON.
     ///
     /// # Errors
     /// When JSON cannot be written.
-    pub(crate) fn render(&self, output: Output) -> anyhow::Result<String> {
+    pub(crate) fn render(&self, output: Output, is_verbose: bool) -> anyhow::Result<String> {
         if output == Output::Json {
             let list = TargetList {
                 targets: self.reports.clone(),
@@ -125,6 +125,14 @@ impl Outcome {
             }
         }
         line.push('\n');
+        if is_verbose {
+            for report in &self.reports {
+                let _ = writeln!(line, "{}:", report.name);
+                if let Some(reasoning) = &report.reasoning {
+                    let _ = write!(line, "{reasoning}");
+                }
+            }
+        }
         Ok(line)
     }
 }

@@ -9,8 +9,7 @@ use serde::Deserialize;
 
 use crate::{
     api::{SocketList, SocketReport},
-    instruments::state_name,
-    sock_diag::Entry,
+    sock_diag::{Entry, state_name},
     watch::endpoint::{Endpoint, WitnessError},
 };
 

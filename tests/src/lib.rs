@@ -1,18 +1,28 @@
 //! The harness: what tests of the whole stand on.
 //!
-//! It starts the workspace's own binaries ([`process`]), makes traffic that it keeps books of
-//! ([`load`]), reads `/metrics` pages ([`scrape`]), waits within bounds ([`wait`]) and records what
-//! could not be tested here ([`skip`]). It links neither the observer nor the server: tests meet
-//! them where users do. Errors are told in full, since nobody sees a test fail at leisure.
+//! It starts the workspace's own binaries ([`process`], [`relay`], [`honest`], [`observer`]), makes
+//! traffic that it keeps books of ([`load`]) or that is right to the segment ([`scripted`]), makes
+//! claims ([`claim_page`]), reads `/metrics` pages ([`scrape`]), looks at the kernel by other
+//! people's tools ([`ss`], [`bpf`]), waits within bounds ([`wait`]) and records what could not be
+//! tested here ([`skip`]). It links neither the observer nor the server: tests meet them where users
+//! do. Errors are told in full, since nobody sees a test fail at leisure.
 
+pub mod bpf;
+pub mod claim_page;
 pub mod database;
+pub mod honest;
 pub mod http;
+pub mod liar;
 pub mod load;
+pub mod observer;
+pub mod port;
 pub mod postgres;
 pub mod process;
 pub mod relay;
 pub mod scrape;
+pub mod scripted;
 pub mod skip;
+pub mod ss;
 pub mod wait;
 
 pub use skip::{kernel_or_skip, skip};

@@ -11,6 +11,8 @@ use std::{
 /// ended and an upper bound when it began, whatever the machine did meanwhile.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
+    /// Connections of any kind that were opened; decides nothing, and tells causes apart.
+    pub arrived: u64,
     /// Opened: for WebSockets, upgraded.
     pub opened: u64,
     /// Showed the earliest sign of their end.

@@ -138,6 +138,7 @@ fn read(traffic: &[Connection], base: Instant, began: i64, moments: &[i64; 8]) -
             if connection.opened <= waiting_at && waiting_at < accepted)
     });
     let counts = Counts {
+        arrived: 0,
         opened: count(0, &|connection| connection.counted().0),
         ended: count(1, &|connection| connection.counted().1),
         closed: count(2, &|connection| connection.counted().2),

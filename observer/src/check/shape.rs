@@ -20,7 +20,7 @@ pub enum Shape {
     RisesWithOpenings,
     /// It falls, and never by openings alone.
     StaircaseDown,
-    /// The claim began anew while connections lived on.
+    /// The claim, or a part of it, fell while nothing came and nothing went.
     Reset,
     /// It came with a restart of the service.
     StepAtRestart,
@@ -74,7 +74,9 @@ impl Shape {
             Self::StaircaseDown => {
                 "a decrement without an increment: on a rejected upgrade, or twice for one end"
             }
-            Self::Reset => "the gauge was set back to zero while connections lived on",
+            Self::Reset => {
+                "the gauge, or one worker's part of it, was set back while connections lived on"
+            }
             Self::StepAtRestart => "the gauge's value was carried over a restart",
             Self::FollowsAcceptQueue => {
                 "connections are counted when they are accepted, and the accept queue is stalled"
@@ -229,8 +231,8 @@ struct Step {
     is_restart: bool,
     /// Whether the claim is another after it.
     claim_moved: bool,
-    /// Whether the claim afterwards is what opened meanwhile, or less.
-    began_anew: bool,
+    /// Whether nothing came to the service and nothing left it meanwhile.
+    is_deserted: bool,
     openings: u64,
     closings: u64,
 }
@@ -248,24 +250,21 @@ impl Step {
         } else {
             (from.bounds.low.abs_diff(to.bounds.high), -1)
         };
+        let heals = from.bounds.sure().signum() == -toward;
         // The narrowest checks say most exactly what was so on either side.
         let before = narrowest(from.records.iter().rev())?;
         let after = narrowest(to.records.iter())?;
-        let (opened, closed) = match (before.window, after.window) {
-            (Some(before), Some(after)) => (
-                after.after.opened.saturating_sub(before.before.opened),
-                after.after.closed.saturating_sub(before.before.closed),
-            ),
-            _ => (0, 0),
-        };
-        let claim = after.claim?;
+        let (from, until) = (before.window?.before, after.window?.after);
+        let opened = until.opened.saturating_sub(from.opened);
+        let closed = until.closed.saturating_sub(from.closed);
+        let is_deserted = until.arrived == from.arrived && closed == 0;
         Some(Self {
             size,
             is_up,
-            heals: from.bounds.sure().signum() == -toward,
+            heals,
             is_restart: to.after_restart,
             claim_moved: before.claim != after.claim,
-            began_anew: claim >= 0 && claim.unsigned_abs() <= opened,
+            is_deserted,
             openings: opened,
             closings: closed,
         })
@@ -285,7 +284,7 @@ impl Step {
             Shape::RisesWithOpenings => openings >= size || closings < size,
             Shape::ConstantOffset => openings >= size,
             Shape::StaircaseDown => closings >= size || openings < size,
-            Shape::Reset => self.began_anew && size > 1 && openings < size && closings < size,
+            Shape::Reset => self.is_deserted,
             Shape::FollowsAcceptQueue | Shape::FollowsHttp | Shape::Lags => false,
         }
     }
@@ -332,6 +331,7 @@ mod tests {
         /// So many connections open and close, the claim moves by so much; then three checks.
         fn then(mut self, opened: u64, closed: u64, claim: i64) -> Self {
             self.counts.opened += opened;
+            self.counts.arrived += opened;
             self.counts.closed += closed;
             self.counts.ended += closed;
             self.claim += claim;
@@ -429,10 +429,10 @@ mod tests {
             .then(10, 0, 10)
             .then(0, 2, -4)
             .is(Some(Shape::StaircaseDown));
-        Run::new()
-            .then(0, 0, 0)
-            .then(0, 0, -3)
-            .is(Some(Shape::StaircaseDown));
+        // Three were refused before they became a connection of this kind.
+        let mut run = Run::new().then(10, 0, 10);
+        run.counts.arrived += 3;
+        run.then(0, 0, -3).is(Some(Shape::StaircaseDown));
     }
 
     #[test]
@@ -451,14 +451,15 @@ mod tests {
     }
 
     #[test]
-    fn a_value_that_begins_anew_is_a_reset() {
+    fn a_value_that_falls_while_nothing_happens_is_a_reset() {
         Run::new()
             .then(10, 0, 10)
             .then(0, 0, -10)
             .is(Some(Shape::Reset));
+        // One worker's part of it.
         Run::new()
             .then(10, 0, 10)
-            .then(2, 0, -8)
+            .then(0, 0, -5)
             .is(Some(Shape::Reset));
     }
 

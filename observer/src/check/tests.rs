@@ -91,6 +91,12 @@ fn a_leak_that_grows_stays_over_since_its_beginning() {
 }
 
 #[test]
+fn after_a_contradiction_evidence_adds_up_anew() {
+    let finding = check(2, &[(-1, 1), (3, 9), (1, 5)]);
+    assert_eq!(finding.drift, Some(Bounds { low: 3, high: 5 }));
+}
+
+#[test]
 fn another_sign_is_another_drift() {
     let bounds = [(4, 4), (4, 4), (-2, -2), (-2, -2)];
     use Verdict::{Over, Under, Unsettled};

@@ -17,7 +17,7 @@ use axum::{
 use tokio::net::TcpListener;
 
 use crate::{
-    api::{TargetList, TargetReport},
+    api::{HistoryReport, TargetList, TargetReport},
     instruments, sockets,
     watch::Watch,
 };
@@ -38,6 +38,7 @@ fn router(watch: Arc<Watch>) -> Router {
         .route("/api/v1/targets", get(targets))
         .route("/api/v1/targets/{name}", get(target))
         .route("/api/v1/targets/{name}/sockets", get(target_sockets))
+        .route("/api/v1/targets/{name}/history", get(history))
         .with_state(watch)
 }
 
@@ -105,6 +106,13 @@ async fn target_sockets(
         Ok(Ok(list)) => Json(list).into_response(),
         Ok(Err(error)) => (StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n")).into_response(),
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
+}
+
+async fn history(State(watch): State<Arc<Watch>>, Path(name): Path<String>) -> Response {
+    match watch.target(&name) {
+        Some(target) => Json(HistoryReport::of(target)).into_response(),
+        None => no_such_target(),
     }
 }
 

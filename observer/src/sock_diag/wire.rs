@@ -37,9 +37,29 @@ pub struct States(u32);
 impl States {
     /// `TCP_LISTEN` of `include/net/tcp_states.h`.
     pub const LISTEN: Self = Self(1 << 10);
-    /// Open sockets: ESTABLISHED (1) and what follows it: FIN_WAIT1 (4), FIN_WAIT2 (5),
-    /// CLOSE_WAIT (8), LAST_ACK (9), CLOSING (11). No TIME_WAIT: its socket is gone.
-    pub const OPEN: Self = Self(1 << 1 | 1 << 4 | 1 << 5 | 1 << 8 | 1 << 9 | 1 << 11);
+    /// What follows ESTABLISHED: FIN_WAIT1 (4), FIN_WAIT2 (5), CLOSE_WAIT (8), LAST_ACK (9),
+    /// CLOSING (11). No TIME_WAIT: its socket is gone.
+    pub const CLOSING: Self = Self(1 << 4 | 1 << 5 | 1 << 8 | 1 << 9 | 1 << 11);
+    /// Open sockets: ESTABLISHED (1) and what follows it.
+    pub const OPEN: Self = Self(1 << 1 | Self::CLOSING.0);
+}
+
+/// A TCP state by the name that `ss` has for it.
+#[must_use]
+pub fn state_name(state: u8) -> &'static str {
+    match state {
+        1 => "ESTAB",
+        2 => "SYN-SENT",
+        3 => "SYN-RECV",
+        4 => "FIN-WAIT-1",
+        5 => "FIN-WAIT-2",
+        6 => "TIME-WAIT",
+        8 => "CLOSE-WAIT",
+        9 => "LAST-ACK",
+        10 => "LISTEN",
+        11 => "CLOSING",
+        _ => "UNCONN",
+    }
 }
 
 /// One socket of a dump.

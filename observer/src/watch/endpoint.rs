@@ -1,16 +1,13 @@
-//! One place that services listen on, as both witnesses see it: seeding, reconciling, repairing.
+//! One place that services listen on: its counts and its sockets, as each witness has them.
 //!
-//! The counts of the programs begin when they are attached. Sockets that were open before are found
-//! by `sock_diag` and put into the map of sockets; what that adds to the counts is kept here, since
-//! user space cannot add to the programs' own. The same dump, repeated, is the second witness.
+//! How the witnesses are held against each other is in `reconcile`.
 
 use std::{
-    collections::{HashMap, HashSet},
     net::IpAddr,
     sync::{Arc, Mutex},
 };
 
-use observer_ebpf::{Class, Phase, Socket, TCP_ESTABLISHED, Tally, TargetKey, flags};
+use observer_ebpf::{Socket, Tally, TargetKey};
 
 use super::{
     listing::{Listing, Snmp},
@@ -59,18 +56,6 @@ pub struct Listeners {
     pub queue_length: u64,
     /// How many may wait.
     pub queue_limit: u64,
-}
-
-/// What came of holding the two witnesses against each other.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Survey {
-    /// Sockets by which `sock_diag`'s count is outside of what the programs' counts allow: positive
-    /// if it lists more. 0: the witnesses agree.
-    pub disagreement: i64,
-    /// Open sockets per TCP state, as `sock_diag` lists them.
-    pub states: HashMap<u8, u64>,
-    /// Entries of the map of sockets that were added or removed to make the witnesses agree.
-    pub repairs: u64,
 }
 
 /// Who counts.
@@ -205,6 +190,19 @@ impl Endpoint {
         self.list(States::OPEN)
     }
 
+    /// The cookies of the sockets that left ESTABLISHED and are not closed.
+    ///
+    /// # Errors
+    /// When there is no complete dump, or the maps cannot be read.
+    pub fn closing(&self) -> Result<Vec<u64>, WitnessError> {
+        let tally = self.tally()?;
+        if tally.left == tally.closed {
+            return Ok(Vec::new());
+        }
+        let entries = self.list(States::CLOSING)?;
+        Ok(entries.iter().map(|entry| entry.cookie).collect())
+    }
+
     /// The open sockets with their `tcp_info`, and what the programs know of each.
     ///
     /// # Errors
@@ -263,230 +261,23 @@ impl Endpoint {
         }
     }
 
-    /// Takes in the sockets that were open before, then holds the witnesses against each other.
-    ///
-    /// # Errors
-    /// When a witness fails.
-    pub fn seed(&self) -> Result<Survey, WitnessError> {
-        if let Witness::Programs(probe) = &self.witness {
-            for entry in self.dump()? {
-                self.take_in(probe, &entry)?;
-            }
-        }
-        let mut survey = self.reconcile()?;
-        // What closed between the dump and its insertion had to be removed again: no repair.
-        survey.repairs = 0;
-        Ok(survey)
-    }
-
-    /// Holds the witnesses against each other; where they stay apart, repairs the map of sockets.
-    ///
-    /// Counts first, which costs a dump; socket by socket only where they differ. What is missing
-    /// or too much in two looks in a row is repaired: in one look it may just have come or gone.
-    ///
-    /// # Errors
-    /// When a witness fails.
-    pub fn reconcile(&self) -> Result<Survey, WitnessError> {
-        /// Looks in a row; two make a repair, the rest see whether it helped.
-        const LOOKS: u32 = 6;
-
-        let Witness::Programs(probe) = &self.witness else {
-            return self.survey();
-        };
-        let mut repairs = 0;
-        let mut apart = HashMap::new();
-        for _ in 0..LOOKS {
-            let survey = self.survey()?;
-            if survey.disagreement == 0 {
-                return Ok(Survey { repairs, ..survey });
-            }
-            let now = self.differences(probe)?;
-            for (cookie, difference) in &now {
-                if apart
-                    .get(cookie)
-                    .is_some_and(|before: &Difference| before.is_same(difference))
-                {
-                    repairs += u64::from(self.repair(probe, *cookie, difference)?);
-                }
-            }
-            apart = now;
-        }
-        Ok(Survey {
-            repairs,
-            ..self.survey()?
-        })
-    }
-
-    /// Counts the sockets that `sock_diag` lists, and how far that is from the programs' counts.
-    fn survey(&self) -> Result<Survey, WitnessError> {
-        let before = self.tally()?;
-        let entries = self.dump()?;
-        let after = self.tally()?;
-        let mut states = HashMap::new();
-        for entry in &entries {
-            *states.entry(entry.state).or_insert(0) += 1;
-        }
-        let disagreement = if self.has_programs() {
-            let established = states.get(&TCP_ESTABLISHED).copied().unwrap_or(0);
-            let open = entries.len() as u64;
-            let by_state = outside(
-                established,
-                before.opened,
-                after.left,
-                after.opened,
-                before.left,
-            );
-            let by_open = outside(
-                open,
-                before.opened,
-                after.closed,
-                after.opened,
-                before.closed,
-            );
-            if by_open == 0 { by_state } else { by_open }
-        } else {
-            0
-        };
-        Ok(Survey {
-            disagreement,
-            states,
-            repairs: 0,
-        })
-    }
-
-    fn differences(&self, probe: &Mutex<Probe>) -> Result<HashMap<u64, Difference>, WitnessError> {
-        let tracked: HashMap<u64, Socket> = lock(probe)
-            .sockets()?
-            .into_iter()
-            .filter(|(_, socket)| socket.target == self.index)
-            .collect();
-        let entries = self.dump()?;
-        let listed: HashSet<u64> = entries.iter().map(|entry| entry.cookie).collect();
-        let mut differences = HashMap::new();
-        for entry in entries {
-            match tracked.get(&entry.cookie) {
-                None => {
-                    differences.insert(entry.cookie, Difference::Untracked(entry));
-                }
-                Some(socket)
-                    if (socket.state == TCP_ESTABLISHED) != (entry.state == TCP_ESTABLISHED) =>
-                {
-                    differences.insert(entry.cookie, Difference::WrongState(entry, *socket));
-                }
-                Some(_) => {}
-            }
-        }
-        for (cookie, socket) in tracked {
-            if !listed.contains(&cookie) {
-                differences.insert(cookie, Difference::Gone(socket));
-            }
-        }
-        Ok(differences)
-    }
-
-    fn repair(
-        &self,
-        probe: &Mutex<Probe>,
-        cookie: u64,
-        difference: &Difference,
-    ) -> Result<bool, WitnessError> {
-        match difference {
-            Difference::Untracked(entry) => self.take_in(probe, entry),
-            Difference::Gone(socket) => self.let_go(probe, cookie, socket),
-            Difference::WrongState(entry, socket) => {
-                Ok(self.let_go(probe, cookie, socket)? && self.take_in(probe, entry)?)
-            }
+    /// The maps, where programs count.
+    pub(super) fn probe(&self) -> Option<&Mutex<Probe>> {
+        match &self.witness {
+            Witness::Programs(probe) => Some(probe),
+            Witness::Dumps(..) => None,
         }
     }
 
-    /// Starts to track a socket of which nothing but its state is known.
-    fn take_in(&self, probe: &Mutex<Probe>, entry: &Entry) -> Result<bool, WitnessError> {
-        let socket = Socket {
-            target: self.index,
-            state: entry.state,
-            class: Class::Unknown as u8,
-            ..Socket::default()
-        };
-        let counted = Tally {
-            opened: 1,
-            left: u64::from(entry.state != TCP_ESTABLISHED),
-            unknown_entered: 1,
-            ..Tally::default()
-        };
-        // Counted before it is inserted: from then on the programs may count its end.
-        self.adjust(&counted);
-        let inserted = lock(probe).insert(entry.cookie, socket);
-        if !matches!(inserted, Ok(true)) {
-            self.unadjust(&counted);
-        }
-        // A full map is a loss that the programs count as well: the witnesses then stay apart.
-        Ok(inserted.unwrap_or(false))
-    }
-
-    /// Stops tracking a socket that is gone: counts what the programs would have counted.
-    fn let_go(
-        &self,
-        probe: &Mutex<Probe>,
-        cookie: u64,
-        socket: &Socket,
-    ) -> Result<bool, WitnessError> {
-        if !lock(probe).remove(cookie)? {
-            return Ok(false);
-        }
-        let was = |class: Class| socket.class == class as u8;
-        let was_established = socket.state == TCP_ESTABLISHED;
-        let is_websocket = was(Class::WebSocket);
-        let had_ended = socket.flags & flags::ENDED != 0;
-        let was_lost = socket.phase == Phase::Lost as u8;
-        self.adjust(&Tally {
-            left: u64::from(was_established),
-            closed: 1,
-            websocket_left: u64::from(is_websocket && was_established),
-            websocket_ended: u64::from(is_websocket && !had_ended),
-            websocket_closed: u64::from(is_websocket),
-            http_left: u64::from(was(Class::Http) && was_established),
-            unknown_left: u64::from(was(Class::Unknown)),
-            lost_left: u64::from(is_websocket && was_established && was_lost),
-            ..Tally::default()
-        });
-        Ok(true)
-    }
-
-    fn adjust(&self, by: &Tally) {
+    /// Adds to the programs' counts what they could not see.
+    pub(super) fn adjust(&self, by: &Tally) {
         let mut adjustment = lock(&self.adjustment);
         *adjustment = adjustment.plus(by);
     }
 
-    fn unadjust(&self, by: &Tally) {
+    /// Takes back what turned out to be nothing.
+    pub(super) fn unadjust(&self, by: &Tally) {
         let mut adjustment = lock(&self.adjustment);
         *adjustment = adjustment.minus(by);
-    }
-}
-
-/// How the witnesses differ on one socket.
-enum Difference {
-    /// `sock_diag` lists it, the map has it not.
-    Untracked(Entry),
-    /// The map has it, `sock_diag` lists it not.
-    Gone(Socket),
-    /// Only one of them says that it is ESTABLISHED.
-    WrongState(Entry, Socket),
-}
-
-impl Difference {
-    fn is_same(&self, other: &Self) -> bool {
-        std::mem::discriminant(self) == std::mem::discriminant(other)
-    }
-}
-
-/// How far a count that was taken between two reads is outside of what the reads allow.
-fn outside(count: u64, opened0: u64, ended1: u64, opened1: u64, ended0: u64) -> i64 {
-    let count = count.cast_signed();
-    let low = opened0.wrapping_sub(ended1).cast_signed();
-    let high = opened1.wrapping_sub(ended0).cast_signed();
-    if count < low {
-        count - low
-    } else {
-        (count - high).max(0)
     }
 }

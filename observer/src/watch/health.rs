@@ -8,9 +8,10 @@ use std::{
 use tokio::sync::Notify;
 
 use super::{
-    endpoint::{Endpoint, Survey, WitnessError},
+    endpoint::{Endpoint, WitnessError},
     kernel::Kernel,
     lock,
+    reconcile::Survey,
 };
 use crate::check::Blind;
 

@@ -2,10 +2,12 @@
 //!
 //! It brings the witnesses and the claim together and hands them to `check`; it decides nothing.
 
+mod counted;
 pub mod endpoint;
 pub mod health;
 pub mod kernel;
 mod listing;
+pub mod reconcile;
 pub mod target;
 
 use std::{

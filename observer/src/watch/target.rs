@@ -1,6 +1,7 @@
 //! One target: its samples, its claim, its judge, and what was last found.
 
 use std::{
+    collections::HashMap,
     sync::{Arc, Mutex},
     time::{Duration, Instant, SystemTime},
 };
@@ -9,13 +10,17 @@ use observer_ebpf::Tally;
 use tokio::sync::{Notify, mpsc};
 
 use super::{
+    counted::project,
     endpoint::{Listeners, WitnessError},
     health::Watched,
     kernel::Kernel,
     lock,
 };
 use crate::{
-    check::{Blind, Check, Counts, Finding, Interval, Judge, Rule, Sample, Samples, Verdict},
+    check::{
+        Blind, Check, Counts, Finding, History, Interval, Judge, Record, Rule, Sample, Samples,
+        Shape, Verdict, Window,
+    },
     claim::{Claimant, Outcome, Reading},
     config::{self, Counts as Counted},
 };
@@ -43,8 +48,10 @@ struct State {
     epoch: u64,
     judge: Judge,
     violated: Option<Instant>,
+    closing: HashMap<u64, Instant>,
     /// The cookies of the sockets that listened when there last were any.
     listening: Vec<u64>,
+    history: History,
     last: Observation,
 }
 
@@ -55,6 +62,9 @@ pub struct Observation {
     pub tally: Option<Tally>,
     /// The listening sockets.
     pub listeners: Option<Listeners>,
+    /// Sockets that left ESTABLISHED longer than `settle` ago and are not closed: their peer has
+    /// gone, and the service holds on to them.
+    pub held: Option<u64>,
     /// The claim, if the last reading had one. Unit: connections.
     pub claim: Option<f64>,
     /// Whether the last scrape gave an exposition; none before the first.
@@ -67,6 +77,10 @@ pub struct Observation {
     pub interval: Option<Interval>,
     /// What was found.
     pub finding: Finding,
+    /// How the drift behaves over time, where one stands.
+    pub shape: Option<Shape>,
+    /// The last check, as it is remembered.
+    pub record: Option<Record>,
     /// When the claim of the last check was read.
     pub checked_at: Option<SystemTime>,
     /// Checks so far, by verdict, in the order of [`Verdict::ALL`].
@@ -85,16 +99,21 @@ impl Target {
                 epoch: 0,
                 judge: Judge::new(config.confirm),
                 violated: None,
+                closing: HashMap::new(),
                 listening: Vec::new(),
+                history: History::default(),
                 last: Observation {
                     tally: None,
                     listeners: None,
+                    held: None,
                     claim: None,
                     is_up: None,
                     scrape: None,
                     failure: None,
                     interval: None,
                     finding: Finding::blind(Blind::NotSeeded),
+                    shape: None,
+                    record: None,
                     checked_at: None,
                     checks: [0; Verdict::ALL.len()],
                 },
@@ -111,6 +130,12 @@ impl Target {
     #[must_use]
     pub fn observation(&self) -> Observation {
         lock(&self.state).last.clone()
+    }
+
+    /// The last checks, oldest first.
+    #[must_use]
+    pub fn history(&self) -> Vec<Record> {
+        lock(&self.state).history.iter().copied().collect()
     }
 
     /// What all targets share of the kernel.
@@ -209,7 +234,12 @@ impl Target {
                 }
                 sampled.await;
             }
-            self.decide(&reading, ends);
+            let verdict = self.decide(&reading, ends);
+            // At once rather than at the next interval: a quiet moment may be short. One at a time,
+            // or an unsettled drift would make ever more checks.
+            if verdict == Verdict::Unsettled && readings.is_empty() {
+                self.recheck.notify_one();
+            }
         }
     }
 
@@ -219,17 +249,25 @@ impl Target {
         state.last.tally.is_none() || state.samples.after(ends).is_some()
     }
 
-    fn decide(&self, reading: &Reading, ends: Instant) {
+    fn decide(&self, reading: &Reading, ends: Instant) -> Verdict {
         let health = self.watched.health();
         let listeners = self.watched.endpoint.listeners().ok();
+        let closing = self.watched.endpoint.closing().ok();
         let at = SystemTime::now() - reading.started.elapsed();
         let begins = reading.started.checked_sub(self.config.settle);
 
-        let mut state = lock(&self.state);
+        let state = &mut *lock(&self.state);
         let restarted = state.note_listeners(listeners.as_ref());
+        let held = closing.map(|closing| state.note_closing(&closing, self.config.settle));
         let counts = begins
             .and_then(|begins| Some((*state.samples.before(begins)?, *state.samples.after(ends)?)));
         let interval = counts.map(|(before, after)| Interval::between(&before, &after));
+        let window = counts.map(|(before, after)| Window {
+            begins: at - self.config.settle,
+            ends: at + reading.duration() + self.config.settle,
+            before: before.counts,
+            after: after.counts,
+        });
         let blind = self.blindness(&health.distrust, &state.last, listeners.as_ref());
 
         let finding = match (blind, &reading.outcome, interval) {
@@ -247,7 +285,7 @@ impl Target {
                 })
             }
         };
-        let finding = self.hold_back(&mut state, finding, health.agreed);
+        let finding = self.hold_back(state, finding, health.agreed);
         log_change(&self.config, &state.last, &finding);
 
         let last = &mut state.last;
@@ -257,13 +295,32 @@ impl Target {
             Outcome::Claimed(claim) => (Some(claim.value), None),
             Outcome::Down(failure) | Outcome::Missing(failure) => (None, Some(failure.to_string())),
         };
+        let record = Record {
+            at,
+            claim: last.claim.map(|claim| claim as i64),
+            interval,
+            window,
+            finding,
+            waiting: listeners.as_ref().map_or(0, |seen| seen.queue_length),
+            http: last.tally.map_or(0, |tally| {
+                tally.http_entered.saturating_sub(tally.http_left)
+            }),
+        };
+        state.history.push(record);
+        last.record = Some(record);
+        last.shape = match finding.verdict {
+            Verdict::Over | Verdict::Under => Shape::of(&state.history),
+            _ => None,
+        };
         last.interval = interval;
         last.listeners = listeners;
+        last.held = held;
         last.finding = finding;
         last.checked_at = Some(at);
         for (count, verdict) in last.checks.iter_mut().zip(Verdict::ALL) {
             *count += u64::from(verdict == finding.verdict);
         }
+        finding.verdict
     }
 
     /// Why nothing can be said whatever the service claims.
@@ -308,9 +365,6 @@ impl Target {
             finding.rule = Rule::WitnessesFirst;
             self.watched.survey_soon();
         }
-        if finding.verdict == Verdict::Unsettled {
-            self.recheck.notify_one();
-        }
         finding
     }
 }
@@ -324,27 +378,17 @@ impl State {
         let before = std::mem::replace(&mut self.listening, now.cookies.clone());
         !before.is_empty() && before != now.cookies
     }
-}
 
-/// Of all counts those that a gauge of this kind claims.
-fn project(tally: &Tally, counted: Counted) -> Counts {
-    match counted {
-        Counted::Websocket => Counts {
-            opened: tally.upgraded,
-            ended: tally.websocket_ended,
-            closed: tally.websocket_closed,
-            doubtful_entered: tally.unknown_entered,
-            doubtful_left: tally.unknown_left,
-            lost_entered: tally.lost_entered,
-            lost_left: tally.lost_left,
-            ..Counts::default()
-        },
-        Counted::Established | Counted::Accepted => Counts {
-            opened: tally.opened,
-            ended: tally.left,
-            closed: tally.closed,
-            ..Counts::default()
-        },
+    /// How many of the closing sockets have been closing for longer than `settle`.
+    fn note_closing(&mut self, closing: &[u64], settle: Duration) -> u64 {
+        let now = Instant::now();
+        let seen: HashMap<u64, Instant> = closing
+            .iter()
+            .map(|cookie| (*cookie, *self.closing.get(cookie).unwrap_or(&now)))
+            .collect();
+        self.closing = seen;
+        let is_held = |since: &&Instant| now.duration_since(**since) > settle;
+        self.closing.values().filter(is_held).count() as u64
     }
 }
 

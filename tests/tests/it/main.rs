@@ -1,4 +1,6 @@
 //! One binary for all integration tests; a module for each part that is tested.
 
 mod harness;
+mod kernel;
+mod liars;
 mod server;

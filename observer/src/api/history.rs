@@ -1,0 +1,75 @@
+//! `GET /api/v1/targets/{name}/history`: what the last checks found.
+
+use serde::Serialize;
+
+use super::rfc3339;
+use crate::{
+    check::{Blind, Record},
+    watch::target::Target,
+};
+
+/// The last checks of a target, oldest first.
+#[derive(Clone, Debug, Serialize)]
+pub struct HistoryReport {
+    /// The target's name.
+    pub name: String,
+    /// At most [`History::MOST`](crate::check::History::MOST).
+    pub checks: Vec<CheckReport>,
+}
+
+/// One check.
+#[derive(Clone, Debug, Serialize)]
+pub struct CheckReport {
+    /// When the claim was read, RFC 3339.
+    pub at: String,
+    /// The claim. Unit: connections.
+    pub claim: Option<i64>,
+    /// Fewest connections that an honest service could have claimed.
+    pub low: Option<i64>,
+    /// Most connections that an honest service could have claimed.
+    pub high: Option<i64>,
+    /// Least drift that this check and those before it together left possible.
+    pub drift_low: Option<i64>,
+    /// Greatest drift that this check and those before it together left possible.
+    pub drift_high: Option<i64>,
+    /// `agree`, `over`, `under`, `unsettled` or `blind`.
+    pub verdict: &'static str,
+    /// Why nothing could be said, where the verdict is `blind`.
+    pub reason: Option<&'static str>,
+    /// The rule that decided.
+    pub rule: &'static str,
+}
+
+impl HistoryReport {
+    /// What is remembered of a target.
+    #[must_use]
+    pub fn of(target: &Target) -> Self {
+        Self {
+            name: target.config.name.clone(),
+            checks: target.history().iter().map(CheckReport::of).collect(),
+        }
+    }
+}
+
+impl CheckReport {
+    fn of(record: &Record) -> Self {
+        let Record {
+            at,
+            claim,
+            interval,
+            finding,
+            ..
+        } = record;
+        Self {
+            at: rfc3339(*at),
+            claim: *claim,
+            low: interval.map(|interval| interval.low),
+            high: interval.map(|interval| interval.high),
+            drift_low: finding.drift.map(|bounds| bounds.low),
+            drift_high: finding.drift.map(|bounds| bounds.high),
+            verdict: finding.verdict.name(),
+            reason: finding.blind.map(Blind::name),
+            rule: finding.rule.name(),
+        }
+    }
+}

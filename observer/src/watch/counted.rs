@@ -1,0 +1,29 @@
+//! Of all that the kernel counts, what a gauge claims to count.
+
+use observer_ebpf::Tally;
+
+use crate::{check::Counts, config::Counts as Counted};
+
+/// Of all counts those that a gauge of this kind claims.
+pub(super) fn project(tally: &Tally, counted: Counted) -> Counts {
+    match counted {
+        Counted::Websocket => Counts {
+            arrived: tally.opened,
+            opened: tally.upgraded,
+            ended: tally.websocket_ended,
+            closed: tally.websocket_closed,
+            doubtful_entered: tally.unknown_entered,
+            doubtful_left: tally.unknown_left,
+            lost_entered: tally.lost_entered,
+            lost_left: tally.lost_left,
+            ..Counts::default()
+        },
+        Counted::Established | Counted::Accepted => Counts {
+            arrived: tally.opened,
+            opened: tally.opened,
+            ended: tally.left,
+            closed: tally.closed,
+            ..Counts::default()
+        },
+    }
+}

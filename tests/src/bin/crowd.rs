@@ -1,0 +1,48 @@
+//! Clients in a process of their own: to be killed, or to be put into a network namespace.
+//!
+//! It opens its connections, says `open` on stderr, and holds them until it is stopped.
+#![expect(clippy::print_stderr, reason = "the test waits for a line of its log")]
+
+use std::net::SocketAddr;
+
+use anyhow::Result;
+use clap::{Parser, ValueEnum};
+use tests::load::{Crowd, Kind, Target};
+
+/// Opens connections and holds them.
+#[derive(Parser)]
+struct Arguments {
+    /// Where to.
+    #[arg(long)]
+    address: SocketAddr,
+    /// The path that is asked for.
+    #[arg(long, default_value = "/v1/gateway")]
+    path: String,
+    /// What is spoken.
+    #[arg(long, value_enum)]
+    kind: Spoken,
+    /// How many.
+    #[arg(long)]
+    count: usize,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Spoken {
+    Tcp,
+    Http,
+    Websocket,
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<()> {
+    let arguments = Arguments::parse();
+    let kind = match arguments.kind {
+        Spoken::Tcp => Kind::Tcp,
+        Spoken::Http => Kind::Http,
+        Spoken::Websocket => Kind::WebSocket,
+    };
+    let mut crowd = Crowd::new(Target::new(arguments.address, &arguments.path));
+    crowd.open(kind, arguments.count, 16).await?;
+    eprintln!("open");
+    std::future::pending().await
+}

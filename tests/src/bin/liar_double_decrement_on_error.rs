@@ -1,0 +1,39 @@
+//! A lying server: a session that fails is counted down by the error's handler and by its close.
+//!
+//! "Error, then close" is the order of events of many WebSocket libraries.
+
+use anyhow::Result;
+use axum::Router;
+use axum::extract::State;
+use axum::extract::ws::WebSocketUpgrade;
+use axum::response::Response;
+use axum::routing::get;
+use clap::Parser as _;
+use tests::liar::{self, Gauge, Ports};
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    let gauge = Gauge::default();
+    let public = Router::new()
+        .route("/v1/gateway", get(upgrade))
+        .with_state(gauge.clone());
+    liar::serve(Ports::parse(), public, gauge).await
+}
+
+async fn upgrade(request: WebSocketUpgrade, State(gauge): State<Gauge>) -> Response {
+    request.on_upgrade(async move |mut socket| {
+        gauge.increment();
+        if liar::echo(&mut socket).await.is_err() {
+            on_error(&gauge);
+        }
+        on_close(&gauge);
+    })
+}
+
+fn on_error(gauge: &Gauge) {
+    gauge.decrement();
+}
+
+fn on_close(gauge: &Gauge) {
+    gauge.decrement();
+}

@@ -1,0 +1,32 @@
+//! A lying server: two layers count the same connection up, one of them counts it down.
+//!
+//! The handler counts what it upgrades, the session counts itself, and only the session knows when
+//! it is over.
+
+use anyhow::Result;
+use axum::Router;
+use axum::extract::State;
+use axum::extract::ws::{WebSocket, WebSocketUpgrade};
+use axum::response::Response;
+use axum::routing::get;
+use clap::Parser as _;
+use tests::liar::{self, Gauge, Ports};
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    let gauge = Gauge::default();
+    let public = Router::new()
+        .route("/v1/gateway", get(upgrade))
+        .with_state(gauge.clone());
+    liar::serve(Ports::parse(), public, gauge).await
+}
+
+async fn upgrade(request: WebSocketUpgrade, State(gauge): State<Gauge>) -> Response {
+    gauge.increment();
+    request.on_upgrade(async move |socket| session(socket, gauge).await)
+}
+
+async fn session(mut socket: WebSocket, gauge: Gauge) {
+    let _entered = gauge.enter();
+    let _ = liar::echo(&mut socket).await;
+}

@@ -1,0 +1,36 @@
+//! A lying server: it counts a connection, and then refuses it for being one too many.
+//!
+//! The limit is enforced by the gauge itself, so with each refusal the server takes one client less.
+
+use anyhow::Result;
+use axum::Router;
+use axum::extract::State;
+use axum::extract::ws::WebSocketUpgrade;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::get;
+use clap::Parser as _;
+use tests::liar::{self, Gauge, Ports};
+
+/// Most connections.
+const LIMIT: i64 = 10;
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    let gauge = Gauge::default();
+    let public = Router::new()
+        .route("/v1/gateway", get(upgrade))
+        .with_state(gauge.clone());
+    liar::serve(Ports::parse(), public, gauge).await
+}
+
+async fn upgrade(request: WebSocketUpgrade, State(gauge): State<Gauge>) -> Response {
+    gauge.increment();
+    if gauge.get() > LIMIT {
+        return StatusCode::SERVICE_UNAVAILABLE.into_response();
+    }
+    request.on_upgrade(async move |mut socket| {
+        let _ = liar::echo(&mut socket).await;
+        gauge.decrement();
+    })
+}

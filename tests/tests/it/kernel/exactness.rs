@@ -1,0 +1,93 @@
+//! Every connection is counted, and none twice, however fast they come and go.
+
+use std::net::Ipv4Addr;
+
+use serde_json::json;
+use tests::honest::Honest;
+use tests::kernel_or_skip;
+use tests::load::{Crowd, Ending, Kind};
+use tests::observer::{Checks, Observer};
+
+use super::both_gauges;
+
+/// A connection for each request, half of them ended by FIN and half by RST.
+const CONNECTIONS: usize = 50_000;
+/// Open at the same time.
+const CONCURRENCY: usize = 64;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn fifty_thousand_connections_at_full_speed_are_counted_to_the_last_one() {
+    if !kernel_or_skip() {
+        return;
+    }
+    let relay = Honest::start(Ipv4Addr::LOCALHOST.into())
+        .await
+        .expect("relay");
+    // The product's own settle: a service on a busy machine accepts some time after the kernel.
+    let targets = both_gauges(&relay).map(|target| target.with("settle", "1s"));
+    let observer = Observer::start(&targets).await.expect("observer");
+    let names = ["websockets", "connections"];
+    let mut before = Vec::new();
+    for name in names {
+        let agreed = observer.reports(name, &[("verdict", json!("agree"))]).await;
+        agreed.expect("agree while nothing is connected");
+        before.push(observer.checks(name).await.expect("checks"));
+    }
+
+    let crowd = Crowd::new(relay.gateway(Ipv4Addr::LOCALHOST));
+    for ending in [Ending::Fin, Ending::Reset] {
+        let churn = crowd.churn(Kind::Http, ending, CONNECTIONS / 2, CONCURRENCY);
+        churn.await.expect("churn");
+    }
+    assert_eq!(crowd.books().ended(), CONNECTIONS as u64);
+    for name in names {
+        observer.checked(name).await.expect("a check after the end");
+    }
+
+    let page = observer.page().await.expect("page");
+    for (name, before) in names.into_iter().zip(before) {
+        let count = |metric: &str| page.value(metric, &[("target", name)]).expect("a count") as u64;
+        let counts = (
+            count("observer_kernel_connections_opened_total"),
+            count("observer_kernel_connections_closed_total"),
+            count("observer_kernel_websocket_upgrades_total"),
+        );
+        assert_eq!(counts, (CONNECTIONS as u64, CONNECTIONS as u64, 0));
+        assert_eq!(
+            observer.classes(name).await.expect("classes"),
+            Default::default()
+        );
+        let after = observer.checks(name).await.expect("checks");
+        assert!(after.agree >= before.agree + 10, "{after:?}");
+        // Not one verdict other than agree; where the machine is so busy that a scrape takes longer
+        // than the 100 ms between two, nothing is said.
+        let Checks { agree, blind, .. } = after;
+        assert_eq!(
+            after,
+            Checks {
+                agree,
+                blind,
+                ..before
+            },
+            "{name}"
+        );
+        assert!(blind - before.blind <= agree / 20, "{name}: {after:?}");
+        assert_eq!(count("observer_repairs_total"), 0);
+    }
+    for line in observer
+        .process
+        .log()
+        .lines()
+        .skip_while(|line| !line.contains("verdict=agree"))
+    {
+        assert!(
+            line.contains("verdict=agree") || line.contains("reason=target_down"),
+            "{line}"
+        );
+    }
+    let stored = page.value(
+        "observer_kernel_established_events_total",
+        &[("outcome", "stored")],
+    );
+    assert_eq!(stored.expect("stored") as usize, CONNECTIONS);
+}

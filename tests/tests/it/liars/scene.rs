@@ -1,0 +1,221 @@
+//! A liar and an observer that watches it, on ports of their own.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::Value;
+use tests::load::{Crowd, Kind, Target};
+use tests::process::Process;
+use tests::{http, kernel_or_skip, wait};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_tungstenite::WebSocketStream;
+
+/// For what takes a moment on a machine that is busy with other things.
+pub(crate) const BOUND: Duration = Duration::from_secs(30);
+
+/// Where clients of every liar ask for a WebSocket.
+pub(crate) const GATEWAY: &str = "/v1/gateway";
+
+/// Most checks between the first that shows a drift in full and the verdict.
+const PATIENCE: usize = 2;
+
+pub(crate) struct Scene {
+    pub(crate) public: SocketAddr,
+    pub(crate) management: SocketAddr,
+    report: String,
+    liar: Process,
+    _observer: Process,
+    start: Vec<String>,
+    name: String,
+}
+
+impl Scene {
+    /// Nothing where the kernel cannot be asked; the skip is recorded.
+    pub(crate) async fn start(liar: &str) -> Option<Self> {
+        Self::start_with(liar, &[], "websocket").await
+    }
+
+    /// With arguments for the liar, and what its gauge is taken to count.
+    pub(crate) async fn start_with(liar: &str, arguments: &[String], counts: &str) -> Option<Self> {
+        if !kernel_or_skip() {
+            return None;
+        }
+        let scene = Self::open(liar, arguments, counts).await;
+        Some(scene.unwrap_or_else(|error| panic!("{liar}: {error:#}")))
+    }
+
+    async fn open(liar: &str, arguments: &[String], counts: &str) -> Result<Self> {
+        let (public, management) = (free_address().await?, free_address().await?);
+        let mut start = vec![
+            format!("--public-address={public}"),
+            format!("--management-address={management}"),
+        ];
+        start.extend_from_slice(arguments);
+        let process = start_liar(liar, &start, management).await?;
+
+        let web = free_address().await?;
+        let mut observer = Process::spawn(
+            "observer",
+            [
+                "run".to_owned(),
+                "--name=liar".to_owned(),
+                format!("--listen=:{}", public.port()),
+                format!("--gauge-url=http://{management}/metrics"),
+                format!("--counts={counts}"),
+                "--interval=500ms".to_owned(),
+                "--settle=500ms".to_owned(),
+                format!("--web.listen-address={web}"),
+            ],
+        )?;
+        let ready = format!("http://{web}/-/ready");
+        observer.wait_for_url(&ready, BOUND).await?;
+        Ok(Self {
+            public,
+            management,
+            report: format!("http://{web}/api/v1/targets/liar"),
+            liar: process,
+            _observer: observer,
+            start,
+            name: liar.to_owned(),
+        })
+    }
+
+    /// Kills the liar and starts it again where it was.
+    pub(crate) async fn restart(&mut self) {
+        self.liar
+            .signal(tests::process::Signal::KILL)
+            .expect("kill the liar");
+        self.liar.wait_for_exit(BOUND).await.expect("it ends");
+        self.liar = start_liar(&self.name, &self.start, self.management)
+            .await
+            .expect("start it again");
+    }
+
+    /// WebSockets that are held open.
+    pub(crate) async fn crowd(&self, count: usize) -> Crowd {
+        self.crowd_at(self.public, Kind::WebSocket, count).await
+    }
+
+    /// Connections of any kind to any address.
+    pub(crate) async fn crowd_at(&self, address: SocketAddr, kind: Kind, count: usize) -> Crowd {
+        let mut crowd = Crowd::new(Target::new(address, GATEWAY));
+        crowd.open(kind, count, 8).await.expect("open");
+        crowd
+    }
+
+    /// One WebSocket, or why there is none.
+    pub(crate) async fn websocket(&self, path: &str) -> Result<WebSocketStream<TcpStream>> {
+        let stream = TcpStream::connect(self.public).await.context("connect")?;
+        let url = format!("ws://{}{path}", self.public);
+        let upgraded = tokio_tungstenite::client_async(url, stream).await;
+        Ok(upgraded.context("upgrade")?.0)
+    }
+
+    /// So many upgrades that the service refuses.
+    pub(crate) async fn refused(&self, path: &str, count: usize) {
+        for _ in 0..count {
+            self.websocket(path).await.expect_err("it refuses");
+        }
+    }
+
+    /// The gauge says `claim`, and it is true.
+    pub(crate) async fn agrees(&self, claim: i64) {
+        wait::until_equal(
+            "agreement",
+            BOUND,
+            ("agree".to_owned(), claim, 0),
+            async || {
+                let report = self.report().await?;
+                let verdict = report["verdict"].as_str().unwrap_or_default().to_owned();
+                ensure!(report["low"] == report["high"], "not quiet: {report}");
+                let number = |key: &str| report[key].as_f64().unwrap_or(f64::NAN) as i64;
+                Ok((verdict, number("claim"), number("drift")))
+            },
+        )
+        .await
+        .unwrap_or_else(|error| panic!("{}: {error:#}", self.name));
+    }
+
+    /// The observer says exactly this, soon, and names the shape.
+    pub(crate) async fn is_caught(&self, verdict: &str, drift: i64, shape: &str) {
+        let caught = wait::until(verdict, BOUND, async || {
+            let report = self.report().await?;
+            let is_it = report["verdict"] == verdict
+                && report["drift_low"] == drift
+                && report["drift_high"] == drift;
+            ensure!(is_it, "{report:#}");
+            Ok(report)
+        });
+        let report = caught
+            .await
+            .unwrap_or_else(|error| panic!("{}: {error:#}", self.name));
+        let history = self.history().await.expect("the history");
+        assert_eq!(report["shape"], shape, "{report:#} {history:#}");
+        let cause = report["cause"].as_str().expect("a cause");
+        let sentence = report["sentence"].as_str().expect("a sentence");
+        assert!(sentence.contains(cause), "{sentence}");
+        let late = checks_until_verdict(&history, verdict, drift);
+        assert!(
+            late.is_some_and(|late| late <= PATIENCE),
+            "{}: {late:?} checks late: {history:#}",
+            self.name
+        );
+    }
+
+    /// From now on so many checks in a row are made, and not one finds anything.
+    pub(crate) async fn only_agrees_for(&self, checks: usize) {
+        let seen = self.history().await.expect("the history");
+        let before = seen["checks"].as_array().map_or(0, Vec::len);
+        let made = wait::until("checks", BOUND, async || {
+            let history = self.history().await?;
+            let made = history["checks"].as_array().cloned().unwrap_or_default();
+            ensure!(made.len() >= before + checks, "{} made", made.len());
+            Ok(made)
+        });
+        for check in &made.await.expect("checks")[before..] {
+            assert_eq!(check["verdict"], "agree", "{}: {check:#}", self.name);
+        }
+    }
+
+    pub(crate) async fn report(&self) -> Result<Value> {
+        read(&self.report).await
+    }
+
+    pub(crate) async fn history(&self) -> Result<Value> {
+        read(&format!("{}/history", self.report)).await
+    }
+}
+
+/// Checks from the first that shows the drift in full to the first that says so.
+fn checks_until_verdict(history: &Value, verdict: &str, drift: i64) -> Option<usize> {
+    let checks = history["checks"].as_array()?;
+    let shows = |check: &Value| {
+        let number = |key: &str| check[key].as_i64();
+        let (claim, low, high) = (number("claim")?, number("low")?, number("high")?);
+        Some(claim - low == drift && claim - high == drift)
+    };
+    let says = |check: &Value| {
+        check["verdict"] == verdict && check["drift_low"] == drift && check["drift_high"] == drift
+    };
+    let first = checks.iter().position(|check| shows(check) == Some(true))?;
+    checks.iter().skip(first).position(says)
+}
+
+async fn start_liar(name: &str, arguments: &[String], management: SocketAddr) -> Result<Process> {
+    let mut liar = Process::spawn(name, arguments)?;
+    let page = format!("http://{management}/metrics");
+    liar.wait_for_url(&page, BOUND).await?;
+    Ok(liar)
+}
+
+async fn read(url: &str) -> Result<Value> {
+    let answer = http::get(url).await?;
+    ensure!(answer.status == 200, "GET {url}: {}", answer.status);
+    serde_json::from_str(&answer.body).context("parse the report")
+}
+
+async fn free_address() -> Result<SocketAddr> {
+    let listener = TcpListener::bind("127.0.0.1:0").await.context("bind")?;
+    listener.local_addr().context("an address")
+}
