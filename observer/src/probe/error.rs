@@ -106,6 +106,19 @@ fn one_line(text: &str) -> String {
     }
 }
 
+pub(super) fn refused<E: std::error::Error + Send + Sync + 'static>(
+    what: &'static str,
+) -> impl Fn(E) -> LoadError {
+    move |error| LoadError::Refused {
+        what,
+        source: Box::new(error),
+    }
+}
+
+pub(super) fn access(map: &'static str) -> impl Fn(MapError) -> MapAccessError {
+    move |source| MapAccessError { map, source }
+}
+
 #[cfg(test)]
 mod tests {
     use super::one_line;
