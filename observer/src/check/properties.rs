@@ -290,6 +290,34 @@ proptest! {
     }
 
     #[test]
+    fn a_leak_that_grows_is_found_as_soon_as_it_exceeds_the_width(
+        traffic in vec(connection(), 0..120),
+        scrapes in scrapes(),
+        samples in samples(),
+        leaks in vec(0..6_i64, 16),
+        confirm in prop_oneof![Just(1), Just(2), Just(5)],
+    ) {
+        let mut judge = Judge::new(confirm);
+        let (mut drift, mut shown, mut since) = (0, 0, None);
+        for (mut check, leak) in checks(&traffic, &scrapes, &samples, 0).into_iter().zip(leaks) {
+            drift += leak;
+            check.claim += drift;
+            let finding = judge.judge(&check);
+            prop_assert!(finding.verdict != Verdict::Under);
+            // The claim alone may show less than that; then it shows more than it must.
+            shown += u32::from(drift > check.interval.width());
+            if shown > 0 {
+                since = since.or(finding.since);
+                prop_assert!(finding.since.is_some() && finding.since == since);
+            }
+            if shown >= confirm {
+                prop_assert_eq!(finding.verdict, Verdict::Over);
+                prop_assert!(finding.drift.is_some_and(|bounds| bounds.sure() <= drift));
+            }
+        }
+    }
+
+    #[test]
     fn since_is_when_the_first_of_the_standing_checks_was_read(
         drifts in vec(prop_oneof![Just(-2_i64), Just(0), Just(0), Just(1), Just(3)], 1..30),
     ) {

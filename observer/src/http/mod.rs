@@ -37,8 +37,8 @@ fn router(watch: Arc<Watch>) -> Router {
         .route("/readyz", get(ready))
         .route("/api/v1/targets", get(targets))
         .route("/api/v1/targets/{name}", get(target))
-        .route("/api/v1/targets/{name}/sockets", get(target_sockets))
         .route("/api/v1/targets/{name}/history", get(history))
+        .route("/api/v1/targets/{name}/sockets", get(target_sockets))
         .with_state(watch)
 }
 
@@ -87,6 +87,13 @@ async fn target(State(watch): State<Arc<Watch>>, Path(name): Path<String>) -> Re
     }
 }
 
+async fn history(State(watch): State<Arc<Watch>>, Path(name): Path<String>) -> Response {
+    match watch.target(&name) {
+        Some(target) => Json(HistoryReport::of(target)).into_response(),
+        None => no_such_target(),
+    }
+}
+
 async fn target_sockets(
     State(watch): State<Arc<Watch>>,
     Path(name): Path<String>,
@@ -106,13 +113,6 @@ async fn target_sockets(
         Ok(Ok(list)) => Json(list).into_response(),
         Ok(Err(error)) => (StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n")).into_response(),
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
-    }
-}
-
-async fn history(State(watch): State<Arc<Watch>>, Path(name): Path<String>) -> Response {
-    match watch.target(&name) {
-        Some(target) => Json(HistoryReport::of(target)).into_response(),
-        None => no_such_target(),
     }
 }
 

@@ -1,4 +1,4 @@
-//! What was last observed of a target: what the API and the metrics show of it.
+//! What was last observed of a target: everything that the API and the metrics say of it.
 
 use std::time::{Duration, SystemTime};
 
@@ -39,9 +39,9 @@ pub struct Observation {
     pub checks: [u64; Verdict::ALL.len()],
 }
 
-impl Default for Observation {
-    /// Nothing is known yet.
-    fn default() -> Self {
+impl Observation {
+    /// Nothing was observed yet.
+    pub(super) const fn none() -> Self {
         Self {
             tally: None,
             listeners: None,
@@ -57,5 +57,23 @@ impl Default for Observation {
             checked_at: None,
             checks: [0; Verdict::ALL.len()],
         }
+    }
+
+    /// Logs that something else is found from now on.
+    pub(super) fn log_change(&self, target: &str, is: &Finding) {
+        let was = &self.finding;
+        if (was.verdict, was.blind) == (is.verdict, is.blind) {
+            return;
+        }
+        let drift = is.drift.map_or(0, |bounds| bounds.sure());
+        let reason = is.blind.map(Blind::name);
+        tracing::info!(
+            target,
+            verdict = is.verdict.name(),
+            was = was.verdict.name(),
+            drift,
+            reason,
+            "verdict"
+        );
     }
 }

@@ -71,7 +71,7 @@ impl Target {
                 closing: HashMap::new(),
                 listening: Vec::new(),
                 history: History::default(),
-                last: Observation::default(),
+                last: Observation::none(),
             }),
             config,
             watched,
@@ -241,7 +241,7 @@ impl Target {
             }
         };
         let finding = self.hold_back(state, finding, health.agreed);
-        log_change(&self.config, &state.last, &finding);
+        state.last.log_change(&self.config.name, &finding);
 
         let last = &mut state.last;
         last.is_up = Some(reading.outcome.is_up());
@@ -345,21 +345,4 @@ impl State {
         let is_held = |since: &&Instant| now.duration_since(**since) > settle;
         self.closing.values().filter(is_held).count() as u64
     }
-}
-
-fn log_change(config: &config::Target, last: &Observation, finding: &Finding) {
-    let (was, is) = (&last.finding, finding);
-    if (was.verdict, was.blind) == (is.verdict, is.blind) {
-        return;
-    }
-    let drift = is.drift.map_or(0, |bounds| bounds.sure());
-    let reason = is.blind.map(Blind::name);
-    tracing::info!(
-        target = config.name,
-        verdict = is.verdict.name(),
-        was = was.verdict.name(),
-        drift,
-        reason,
-        "verdict"
-    );
 }

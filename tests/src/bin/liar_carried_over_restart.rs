@@ -4,7 +4,7 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Result;
 use axum::Router;
@@ -27,14 +27,15 @@ struct Arguments {
 #[derive(Clone)]
 struct Kept {
     gauge: Gauge,
-    file: Arc<PathBuf>,
+    file: Arc<Mutex<PathBuf>>,
 }
 
 impl Kept {
     fn change(&self, change: fn(&Gauge)) {
+        let file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
         change(&self.gauge);
         // A full disk is no reason to refuse clients.
-        let _ = fs::write(self.file.as_path(), self.gauge.get().to_string());
+        let _ = fs::write(file.as_path(), self.gauge.get().to_string());
     }
 }
 
@@ -46,7 +47,7 @@ async fn main() -> Result<()> {
     gauge.set(before.parse().unwrap_or(0));
     let kept = Kept {
         gauge: gauge.clone(),
-        file: Arc::new(state),
+        file: Arc::new(Mutex::new(state)),
     };
     let public = Router::new()
         .route("/v1/gateway", get(upgrade))

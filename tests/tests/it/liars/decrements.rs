@@ -22,6 +22,59 @@ async fn no_decrement_on_abort() {
     scene.is_caught("over", 7, "staircase_up").await;
 }
 
+#[tokio::test]
+async fn the_reasoning_is_told_by_the_api_and_by_check() {
+    let Some(scene) = Scene::start("liar_no_decrement_on_abort").await else {
+        return;
+    };
+    let mut crowd = scene.crowd(9).await;
+    crowd.end(6, Ending::Reset).await;
+    scene.is_caught("over", 6, "staircase_up").await;
+
+    let report = scene.report().await.expect("the report");
+    let reasoning = &report["reasoning"];
+    let expected = [
+        ("claim", 9),
+        ("low", 3),
+        ("high", 3),
+        ("own_low", 6),
+        ("own_high", 6),
+        ("together_low", 6),
+        ("together_high", 6),
+        ("confirm", 2),
+    ];
+    for (key, value) in expected {
+        assert_eq!(reasoning[key], value, "{key}: {report:#}");
+    }
+    assert_eq!(reasoning["rule"], "confirmed");
+    for end in ["before", "after"] {
+        let counts = &reasoning[end];
+        let of = |key: &str| counts[key].as_i64().expect("a count");
+        assert_eq!(
+            (of("opened"), of("ended"), of("closed")),
+            (9, 6, 6),
+            "{report:#}"
+        );
+    }
+    // RFC 3339 in one zone: earlier is less.
+    assert!(reasoning["begins"].as_str() < report["checked_at"].as_str());
+    assert!(report["checked_at"].as_str() < reasoning["ends"].as_str());
+
+    // `check` did not see these connections open: three of them may be WebSockets or not.
+    let (status, said) = scene.check(&["--verbose"]).await;
+    assert_eq!(status, Some(2), "{said}");
+    for line in [
+        "liar: the gauge says 9, the kernel allows 0 to 3: over by at least 6",
+        "doubtful 3 less 0",
+        "  kernel    0 to 3\n",
+        "  claim     9\n",
+        "  drift     6 to 9 by this check\n",
+        "  rule      confirmed: enough checks have shown the drift",
+    ] {
+        assert!(said.contains(line), "no {line:?} in\n{said}");
+    }
+}
+
 /// Sends `words` to each of so many sessions and waits until the server has gone.
 async fn provoke(scene: &Scene, sessions: usize, words: &str) {
     for _ in 0..sessions {

@@ -27,6 +27,7 @@ pub(crate) struct Scene {
     liar: Process,
     _observer: Process,
     start: Vec<String>,
+    target: Vec<String>,
     name: String,
 }
 
@@ -55,19 +56,17 @@ impl Scene {
         let process = start_liar(liar, &start, management).await?;
 
         let web = free_address().await?;
-        let mut observer = Process::spawn(
-            "observer",
-            [
-                "run".to_owned(),
-                "--name=liar".to_owned(),
-                format!("--listen=:{}", public.port()),
-                format!("--gauge-url=http://{management}/metrics"),
-                format!("--counts={counts}"),
-                "--interval=500ms".to_owned(),
-                "--settle=500ms".to_owned(),
-                format!("--web.listen-address={web}"),
-            ],
-        )?;
+        let target = vec![
+            "--name=liar".to_owned(),
+            format!("--listen=:{}", public.port()),
+            format!("--gauge-url=http://{management}/metrics"),
+            format!("--counts={counts}"),
+            "--interval=500ms".to_owned(),
+            "--settle=500ms".to_owned(),
+        ];
+        let mut run = vec!["run".to_owned(), format!("--web.listen-address={web}")];
+        run.extend_from_slice(&target);
+        let mut observer = Process::spawn("observer", &run)?;
         let ready = format!("http://{web}/-/ready");
         observer.wait_for_url(&ready, BOUND).await?;
         Ok(Self {
@@ -77,6 +76,7 @@ impl Scene {
             liar: process,
             _observer: observer,
             start,
+            target,
             name: liar.to_owned(),
         })
     }
@@ -176,6 +176,18 @@ impl Scene {
         for check in &made.await.expect("checks")[before..] {
             assert_eq!(check["verdict"], "agree", "{}: {check:#}", self.name);
         }
+    }
+
+    /// What `observer check` exits with and prints.
+    pub(crate) async fn check(&self, flags: &[&str]) -> (Option<i32>, String) {
+        let target = self.target.iter().map(String::as_str);
+        let arguments = ["check"]
+            .into_iter()
+            .chain(target)
+            .chain(flags.iter().copied());
+        let mut observer = Process::spawn("observer", arguments).expect("start");
+        let status = observer.wait_for_exit(BOUND).await.expect("it ends");
+        (status.code(), observer.stdout())
     }
 
     pub(crate) async fn report(&self) -> Result<Value> {
