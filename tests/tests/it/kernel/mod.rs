@@ -4,7 +4,10 @@ mod bad_input;
 mod classes;
 mod cleanup;
 mod exactness;
+mod frames;
 mod privileges;
+mod stage;
+mod upgrades;
 
 use tests::observer::Watched;
 use tests::relay::Relay;
