@@ -131,6 +131,29 @@ impl Stage {
             .await;
     }
 
+    /// As [`Self::shows`], of the connections that the service has accepted.
+    pub(super) async fn claims_accepted(&self, claim: u64, allowed: Allowed) {
+        self.service.connections.claim(claim);
+        self.agrees("accepted", claim, allowed).await;
+    }
+
+    /// As [`Self::shows_exactly`], after something was lost: that stays on record.
+    pub(super) async fn is_right_again(&self, classes: Classes) {
+        let Classes {
+            websocket, http, ..
+        } = classes;
+        let established = websocket + http;
+        self.service.websockets.claim(websocket);
+        self.service.connections.claim(established);
+        for (target, claim) in [("websockets", websocket), ("connections", established)] {
+            self.agrees(target, claim, (claim, claim)).await;
+            let settled = self.observer.settles(target, classes).await;
+            settled.unwrap_or_else(|error| panic!("{error:?}"));
+        }
+        let seen = ss::established_and_closing(self.service.port()).expect("ss");
+        assert_eq!(seen, (established, 0));
+    }
+
     /// The observer has counted so many openings and closings in all.
     pub(super) async fn counted(&self, opened: u64, closed: u64) {
         let counts = wait::until_equal("opened, closed", BOUND, (opened, closed), async || {
