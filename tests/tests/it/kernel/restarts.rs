@@ -10,7 +10,7 @@ use tests::load::{Crowd, Ending, Kind};
 use tests::observer::{BOUND, Observer};
 use tests::process::Signal;
 use tests::relay::Relay;
-use tests::{kernel_or_skip, skip, wait};
+use tests::{kernel_or_skip, skip, ss, wait};
 
 use super::both_gauges;
 
@@ -53,7 +53,8 @@ async fn thirty_kills_under_churn_never_make_it_wrong() {
             ("high", json!(HELD)),
         ];
         let exact = observer.reports("connections", &said).await;
-        exact.unwrap_or_else(|error| panic!("restart {restart}: {error:?}"));
+        let sockets = ss::states(relay.port()).expect("ss");
+        exact.unwrap_or_else(|error| panic!("restart {restart}: ss: {sockets:?}: {error:?}"));
         super::nobody_was_blamed(&observer);
         observer.process.signal(Signal::KILL).expect("kill");
         observer.process.wait_for_exit(BOUND).await.expect("ends");
