@@ -40,10 +40,13 @@ async fn thirty_kills_under_churn_never_make_it_wrong() {
         let observer = Observer::start(&targets).await;
         let mut observer = observer.unwrap_or_else(|error| panic!("{restart}: {error:?}"));
         let objects = Objects::of_process(observer.process.id()).expect("objects");
-        // In full churn some checks, then quiet: exact to the socket.
-        for target in ["websockets", "connections"] {
-            observer.checked(target).await.expect("a check under churn");
+        // Some are checked in full churn, the others are left alone as soon as they are seeded.
+        if restart % 3 == 0 {
+            for target in ["websockets", "connections"] {
+                observer.checked(target).await.expect("a check under churn");
+            }
         }
+        // Then quiet: exact to the socket.
         stop.store(true, Ordering::SeqCst);
         churn.await.expect("churn");
         let said = [
