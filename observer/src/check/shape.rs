@@ -12,8 +12,10 @@ use super::{
 /// How a drift behaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Shape {
-    /// It is there from the first check, or comes and goes with connections of one kind.
+    /// Too little from the first check on, or as connections of one kind come and go.
     ConstantOffset,
+    /// Too much from the first check on.
+    Inherited,
     /// It grows as connections close.
     StaircaseUp,
     /// It grows as connections open, or are refused.
@@ -34,8 +36,9 @@ pub enum Shape {
 
 impl Shape {
     /// All of them, in the order in which they are documented.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::ConstantOffset,
+        Self::Inherited,
         Self::StaircaseUp,
         Self::RisesWithOpenings,
         Self::StaircaseDown,
@@ -51,6 +54,7 @@ impl Shape {
     pub const fn name(self) -> &'static str {
         match self {
             Self::ConstantOffset => "constant_offset",
+            Self::Inherited => "inherited",
             Self::StaircaseUp => "staircase_up",
             Self::RisesWithOpenings => "rises_with_openings",
             Self::StaircaseDown => "staircase_down",
@@ -67,6 +71,7 @@ impl Shape {
     pub const fn cause(self) -> &'static str {
         match self {
             Self::ConstantOffset => "one kind of connection is not counted",
+            Self::Inherited => "decrements were lost before the observer was started",
             Self::StaircaseUp => "a decrement is lost: connections end and the gauge is not told",
             Self::RisesWithOpenings => {
                 "an increment too many: openings are counted twice, or refused ones as well"
@@ -138,7 +143,8 @@ impl Shape {
     const fn of_first(first: &Level<'_>, is_over: bool) -> Self {
         match (first.after_restart, is_over) {
             (true, true) => Self::StepAtRestart,
-            _ => Self::ConstantOffset,
+            (false, true) => Self::Inherited,
+            (_, false) => Self::ConstantOffset,
         }
     }
 
@@ -285,7 +291,9 @@ impl Step {
             Shape::ConstantOffset => openings >= size,
             Shape::StaircaseDown => closings >= size || openings < size,
             Shape::Reset => self.is_deserted,
-            Shape::FollowsAcceptQueue | Shape::FollowsHttp | Shape::Lags => false,
+            Shape::Inherited | Shape::FollowsAcceptQueue | Shape::FollowsHttp | Shape::Lags => {
+                false
+            }
         }
     }
 }
@@ -448,6 +456,11 @@ mod tests {
             .then(8, 8, 1)
             .then(9, 6, 0)
             .is(Some(Shape::ConstantOffset));
+    }
+
+    #[test]
+    fn too_much_from_the_first_check_on_is_inherited() {
+        Run::new().then(7, 0, 9).is(Some(Shape::Inherited));
     }
 
     #[test]

@@ -28,6 +28,7 @@ async fn the_reasoning_is_told_by_the_api_and_by_check() {
         return;
     };
     let mut crowd = scene.crowd(9).await;
+    scene.agrees(9).await;
     crowd.end(6, Ending::Reset).await;
     scene.is_caught("over", 6, "staircase_up").await;
 
