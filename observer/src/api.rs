@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     check::{Blind, Shape, Verdict},
     config::Counts,
-    watch::target::{Observation, Target},
+    watch::{observation::Observation, target::Target},
 };
 
 pub use history::{CheckReport, HistoryReport};

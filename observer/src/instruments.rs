@@ -20,11 +20,7 @@ use crate::{
     check::{Blind, Verdict},
     probe::ProgramReport,
     sock_diag::state_name,
-    watch::{
-        Watch,
-        kernel::Kernel,
-        target::{Observation, Target},
-    },
+    watch::{Watch, kernel::Kernel, observation::Observation, target::Target},
 };
 
 /// What a metric is, in Prometheus' terms.
@@ -146,6 +142,24 @@ catalogue! {
         "1, with the observer's version and backend."
 }
 
+/// The catalogue as a Markdown table: name, type, labels and meaning.
+#[must_use]
+pub fn render_markdown() -> String {
+    let mut text = String::from("| name | type | labels | meaning |\n|---|---|---|---|\n");
+    for Metric {
+        name,
+        kind,
+        labels,
+        help,
+    } in CATALOGUE
+    {
+        let labels: Vec<_> = labels.iter().map(|label| format!("`{label}`")).collect();
+        let (kind, labels) = (kind.name(), labels.join(", "));
+        let _ = writeln!(text, "| `{name}` | {kind} | {labels} | {help} |");
+    }
+    text
+}
+
 /// Renders the page: the text format 0.0.4.
 #[must_use]
 pub fn render(watch: &Watch) -> String {
@@ -159,7 +173,7 @@ pub fn render(watch: &Watch) -> String {
                 Kind::Histogram => {}
             }
         }
-        set_kernel(&watch.kernel, &watch.targets);
+        set_kernel(watch);
         for target in &watch.targets {
             set_target(target);
         }
@@ -170,7 +184,8 @@ pub fn render(watch: &Watch) -> String {
     page
 }
 
-fn set_kernel(kernel: &Kernel, targets: &[std::sync::Arc<Target>]) {
+fn set_kernel(watch: &Watch) {
+    let kernel = &watch.kernel;
     let labels = [
         ("version", env!("CARGO_PKG_VERSION")),
         ("backend", kernel.backend()),
@@ -189,12 +204,7 @@ fn set_kernel(kernel: &Kernel, targets: &[std::sync::Arc<Target>]) {
             counter!(EVENTS, "outcome" => outcome).absolute(count);
         }
     }
-    if let Some(capacity) = kernel.max_sockets() {
-        let tracked: u64 = targets
-            .iter()
-            .filter_map(|target| target.observation().tally)
-            .map(|tally| tally.opened.saturating_sub(tally.closed))
-            .sum();
+    if let (Some(capacity), Some(tracked)) = (kernel.max_sockets(), watch.tracked()) {
         gauge!(ENTRIES, "map" => "SOCKETS").set(tracked as f64);
         gauge!(CAPACITY, "map" => "SOCKETS").set(f64::from(capacity));
     }
@@ -365,4 +375,32 @@ fn run_seconds(kernel: &Kernel) -> String {
 
 fn flag(is: bool) -> f64 {
     f64::from(u8::from(is))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn metrics_md_is_the_catalogue() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../METRICS.md");
+        let page = std::fs::read_to_string(path).expect("METRICS.md");
+        let section = page
+            .split("<!-- observer -->\n")
+            .nth(1)
+            .expect("the observer's section");
+        assert_eq!(
+            section,
+            render_markdown(),
+            "write the right side into METRICS.md"
+        );
+    }
+
+    #[test]
+    fn names_are_one_prefix_and_base_units() {
+        for Metric { name, kind, .. } in CATALOGUE {
+            assert!(name.starts_with("observer_"), "{name}");
+            assert_eq!(name.ends_with("_total"), *kind == Kind::Counter, "{name}");
+        }
+    }
 }

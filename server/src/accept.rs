@@ -25,7 +25,7 @@ use tokio::{
 };
 use tower::ServiceExt as _;
 
-use crate::metrics_service::{Level, MetricsService};
+use crate::metrics_service::{Level, MetricsService, Port};
 
 /// Largest request head: hyper's smallest read buffer; more than that is answered 431.
 const HEAD_LIMIT: usize = 8 * 1024;
@@ -90,9 +90,6 @@ pub(crate) struct Limits {
     pub(crate) user_timeout: Duration,
 }
 
-/// How the port's open connections are counted.
-pub(crate) type Count = fn(&MetricsService) -> Option<Level>;
-
 /// Accepts connections for `router` until `stop` says so.
 ///
 /// Each HTTP connection holds a receiver of `stop` until its last request is answered, so the
@@ -101,8 +98,8 @@ pub(crate) async fn serve(
     listener: TcpListener,
     router: Router,
     limits: Limits,
+    port: Port,
     metrics: Arc<MetricsService>,
-    count: Count,
     mut stop: watch::Receiver<bool>,
 ) {
     let slots = Arc::new(Semaphore::new(limits.connections));
@@ -121,7 +118,7 @@ pub(crate) async fn serve(
             Ok(accepted) => accepted,
             Err(error) if is_of_one_connection(&error) => continue,
             Err(error) => {
-                metrics.count_accept_error();
+                metrics.count_accept_error(port);
                 if !is_failing {
                     tracing::warn!(%error, "cannot accept connections");
                 }
@@ -139,12 +136,12 @@ pub(crate) async fn serve(
         let socket = TokioIo::new(Counted {
             stream,
             _slot: slot,
-            _level: count(&metrics),
+            _level: metrics.hold_http_connection(port),
         });
         let router = router.clone();
         let service = service_fn(move |request| answer(router.clone(), peer, request));
         let connection = http.serve_connection(socket, service).with_upgrades();
-        let mut stop = stop.clone();
+        let (mut stop, metrics) = (stop.clone(), Arc::clone(&metrics));
         tokio::spawn(async move {
             let mut connection = std::pin::pin!(connection);
             let result = tokio::select! {
@@ -155,7 +152,8 @@ pub(crate) async fn serve(
                 }
             };
             if let Err(error) = result {
-                tracing::debug!(peer = %peer.0, %error, "connection ended");
+                metrics.count_connection_error(port, cause_of(&error));
+                tracing::debug!(peer = %peer.0, %error, "connection failed");
             }
         });
     }
@@ -195,6 +193,19 @@ fn configure(stream: &TcpStream, user_timeout: Duration) {
     }
 }
 
+/// Why a connection ended before its last request was answered.
+fn cause_of(error: &hyper::Error) -> &'static str {
+    if error.is_timeout() {
+        "timeout"
+    } else if error.is_parse() {
+        "parse"
+    } else if error.is_incomplete_message() || error.is_body_write_aborted() {
+        "incomplete"
+    } else {
+        "io"
+    }
+}
+
 /// Whether accept failed because of the connection at hand rather than of the process or host.
 fn is_of_one_connection(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
@@ -209,7 +220,7 @@ struct Counted {
     // Fields drop in this order: the socket is closed before it stops being counted.
     stream: TcpStream,
     _slot: Option<OwnedSemaphorePermit>,
-    _level: Option<Level>,
+    _level: Level,
 }
 
 impl AsyncRead for Counted {

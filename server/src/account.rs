@@ -10,31 +10,31 @@ use uuid::Uuid;
 
 /// Who sends and receives: a UUID in text form. Cheap to clone.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct AccountId(Arc<str>);
+pub(crate) struct AccountId(Arc<str>);
 
 impl AccountId {
     /// A new id, unlike any other.
     #[must_use]
-    pub fn generate() -> Self {
+    pub(crate) fn generate() -> Self {
         Self(Uuid::new_v4().to_string().into())
     }
 
     /// An id that the store returned.
     #[must_use]
-    pub fn from_stored(id: String) -> Self {
+    pub(crate) fn from_stored(id: String) -> Self {
         Self(id.into())
     }
 
     /// An id that a client wrote: `None` unless it is a UUID in canonical form.
     #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
         let id = Uuid::try_parse(text).ok()?.to_string();
         (id == text).then(|| Self(id.into()))
     }
 
     /// The id as text.
     #[must_use]
-    pub fn as_str(&self) -> &str {
+    pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
 }
@@ -46,14 +46,14 @@ impl fmt::Display for AccountId {
 }
 
 /// A bearer token in clear: 64 hexadecimal digits, 256 random bits.
-pub struct Token(String);
+pub(crate) struct Token(String);
 
 impl Token {
     /// A new token.
     ///
     /// # Errors
     /// When the kernel has no randomness to give.
-    pub fn generate() -> Result<Self, getrandom::Error> {
+    pub(crate) fn generate() -> Result<Self, getrandom::Error> {
         let mut bytes = [0; 32];
         getrandom::fill(&mut bytes)?;
         Ok(Self(
@@ -63,7 +63,7 @@ impl Token {
 
     /// A token that a client showed: `None` unless it could be one.
     #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
         let is_token =
             text.len() == 64 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
         is_token.then(|| Self(text.to_owned()))
@@ -71,25 +71,25 @@ impl Token {
 
     /// What is stored of it.
     #[must_use]
-    pub fn hash(&self) -> TokenHash {
+    pub(crate) fn hash(&self) -> TokenHash {
         TokenHash(Sha256::digest(&self.0).into())
     }
 
     /// The token itself, for the one answer that shows it.
     #[must_use]
-    pub fn reveal(self) -> String {
+    pub(crate) fn reveal(self) -> String {
         self.0
     }
 }
 
 /// SHA-256 of a token. The token has 256 random bits, so no salt or stretching is needed.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct TokenHash([u8; 32]);
+pub(crate) struct TokenHash([u8; 32]);
 
 impl TokenHash {
     /// The 32 bytes.
     #[must_use]
-    pub fn as_bytes(&self) -> &[u8; 32] {
+    pub(crate) fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }
 }

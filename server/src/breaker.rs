@@ -61,9 +61,9 @@ struct Circuit {
 /// The dependency is not to be asked before this time has passed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not asked, because it kept failing")]
-pub struct Open {
+pub(crate) struct Open {
     /// Time until the next attempt is made.
-    pub retry_after: Duration,
+    pub(crate) retry_after: Duration,
 }
 
 impl Breaker {

@@ -19,7 +19,7 @@ macro_rules! settings {
         #[derive(Clone, Debug, Default, clap::Args, Deserialize)]
         #[serde(deny_unknown_fields, rename_all = "kebab-case")]
         pub struct Given {
-            $($(#[doc = $doc])+ #[arg(long, env = $env)] $name: Option<$type>,)+
+            $($(#[doc = $doc])+ #[arg(long, env = $env, hide_env_values = true)] $name: Option<$type>,)+
         }
 
         /// Every setting, resolved.

@@ -5,7 +5,7 @@
 //! [`metrics_service`]; every SQL statement stands in `store`.
 
 mod accept;
-pub mod account;
+mod account;
 mod attachments;
 mod breaker;
 mod bus;
@@ -19,9 +19,9 @@ pub mod metrics_service;
 mod rate;
 mod relay;
 mod server;
-pub mod store;
+mod store;
 
 pub use accept::BindError;
 pub use attachments::EmbeddedError;
-pub use breaker::Open;
 pub use server::{Server, StartError};
+pub use store::OpenError;

@@ -1,12 +1,12 @@
 //! `server`: the command line.
 
-use std::{io::IsTerminal as _, path::PathBuf, process::ExitCode};
+use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::Context as _;
 use clap::{Parser, ValueEnum};
 use server::{Server, config::Given};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::{EnvFilter, layer::SubscriberExt as _, util::SubscriberInitExt as _};
 
 /// A message relay over WebSocket, with its metrics on a port of their own.
 ///
@@ -41,13 +41,16 @@ enum LogFormat {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(arguments.log_level)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal());
+    let log = tracing_subscriber::registry().with(arguments.log_level);
     match arguments.log_format {
-        LogFormat::Logfmt => log.init(),
-        LogFormat::Json => log.json().init(),
+        LogFormat::Logfmt => {
+            let lines = tracing_logfmt::builder().with_target(false).layer();
+            log.with(lines.with_writer(std::io::stderr)).init();
+        }
+        LogFormat::Json => {
+            let lines = tracing_subscriber::fmt::layer().json();
+            log.with(lines.with_writer(std::io::stderr)).init();
+        }
     }
     match run(arguments.given, arguments.config) {
         Ok(()) => ExitCode::SUCCESS,

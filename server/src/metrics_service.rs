@@ -45,6 +45,24 @@ pub enum MetricsError {
     },
 }
 
+/// The ports of the server, as the label `port` names them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Port {
+    /// Where clients connect.
+    Public,
+    /// Where metrics are served.
+    Management,
+}
+
+impl Port {
+    fn label(self) -> &'static str {
+        match self {
+            Self::Public => "public",
+            Self::Management => "management",
+        }
+    }
+}
+
 /// The queues of the server, as the label `type` names them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Queue {
@@ -67,14 +85,12 @@ impl Queue {
 pub struct MetricsService {
     recorder: PrometheusRecorder,
     handle: PrometheusHandle,
-    http_connections: Gauge,
     active_connections: Gauge,
     sessions_opened: Counter,
     messages_sent: Counter,
     messages_received: Counter,
     events_published: Counter,
     events_missed: Counter,
-    accept_errors: Counter,
     db_connect: Histogram,
 }
 
@@ -105,23 +121,31 @@ impl MetricsService {
         let gauge = |metric: Metric| recorder.register_gauge(&key(metric, []), &METADATA);
         let service = Self {
             handle: recorder.handle(),
-            http_connections: gauge(catalogue::HTTP_CONNECTIONS),
             active_connections: gauge(catalogue::ACTIVE_CONNECTIONS),
             sessions_opened: counter(catalogue::WS_SESSIONS_OPENED),
             messages_sent: counter(catalogue::WS_MESSAGES_SENT),
             events_published: counter(catalogue::BUS_EVENTS_PUBLISHED),
             events_missed: counter(catalogue::BUS_EVENTS_MISSED),
             messages_received: counter(catalogue::WS_MESSAGES_RECEIVED),
-            accept_errors: counter(catalogue::HTTP_ACCEPT_ERRORS),
             db_connect: recorder.register_histogram(&key(catalogue::DB_CONNECT, []), &METADATA),
             recorder,
         };
+        // Series whose labels are known are there from the start: a rate needs something to begin from.
+        for port in [Port::Public, Port::Management] {
+            service
+                .gauge(catalogue::HTTP_CONNECTIONS, [port.label()])
+                .set(0);
+            service
+                .counter(catalogue::HTTP_ACCEPT_ERRORS, [port.label()])
+                .increment(0);
+        }
         for queue in [Queue::Outbound, Queue::Ack] {
-            // Both series exist from the start, so that a rate has something to begin from.
             service
                 .counter(catalogue::CHANNEL_DROPPED, [queue.label()])
                 .increment(0);
-            service.queue_depth(queue).set(0);
+            service
+                .gauge(catalogue::CHANNEL_DEPTH, [queue.label()])
+                .set(0);
         }
         Ok(service)
     }
@@ -143,8 +167,14 @@ impl MetricsService {
     }
 
     /// Counts an accepted connection for as long as the guard lives.
-    pub(crate) fn hold_http_connection(&self) -> Level {
-        Level::hold(&self.http_connections)
+    pub(crate) fn hold_http_connection(&self, port: Port) -> Level {
+        Level::hold(&self.gauge(catalogue::HTTP_CONNECTIONS, [port.label()]))
+    }
+
+    /// Counts a connection that ended before its last request was answered.
+    pub(crate) fn count_connection_error(&self, port: Port, cause: &'static str) {
+        self.counter(catalogue::HTTP_CONNECTION_ERRORS, [port.label(), cause])
+            .increment(1);
     }
 
     /// Counts an open session for as long as the guard lives.
@@ -176,8 +206,9 @@ impl MetricsService {
     }
 
     /// Counts a failure to accept.
-    pub(crate) fn count_accept_error(&self) {
-        self.accept_errors.increment(1);
+    pub(crate) fn count_accept_error(&self, port: Port) {
+        self.counter(catalogue::HTTP_ACCEPT_ERRORS, [port.label()])
+            .increment(1);
     }
 
     /// Starts to measure a wait for a database connection.
@@ -192,7 +223,7 @@ impl MetricsService {
 
     /// Counts an item in a queue for as long as the guard lives.
     pub(crate) fn hold_queued(&self, queue: Queue) -> Level {
-        Level::hold(&self.queue_depth(queue))
+        Level::hold(&self.gauge(catalogue::CHANNEL_DEPTH, [queue.label()]))
     }
 
     /// Counts an item that a full queue refused.
@@ -213,8 +244,7 @@ impl MetricsService {
 
     /// Shows the state of a circuit breaker.
     pub(crate) fn show_breaker(&self, breaker: &'static str, state: f64) {
-        let key = key(catalogue::BREAKER_STATE, [breaker]);
-        self.recorder.register_gauge(&key, &METADATA).set(state);
+        self.gauge(catalogue::BREAKER_STATE, [breaker]).set(state);
     }
 
     /// Counts a circuit breaker's change of state.
@@ -238,9 +268,9 @@ impl MetricsService {
         self.db_connect.record(duration);
     }
 
-    fn queue_depth(&self, queue: Queue) -> Gauge {
-        let key = key(catalogue::CHANNEL_DEPTH, [queue.label()]);
-        self.recorder.register_gauge(&key, &METADATA)
+    fn gauge<const N: usize>(&self, metric: Metric, labels: [&'static str; N]) -> Gauge {
+        self.recorder
+            .register_gauge(&key(metric, labels), &METADATA)
     }
 
     fn counter<const N: usize>(&self, metric: Metric, labels: [&'static str; N]) -> Counter {

@@ -17,7 +17,7 @@ use crate::{
     gateway::{delivery, hub::Hub},
     http::{self, authentication::Authentication},
     management,
-    metrics_service::{MetricsError, MetricsService, Queue},
+    metrics_service::{MetricsError, MetricsService, Port, Queue},
     rate::Rate,
     relay::Relay,
     store::{Ack, OpenError, Store},
@@ -135,8 +135,8 @@ impl Server {
             management,
             management::router(&relay),
             limits(MANAGEMENT_CONNECTIONS),
+            Port::Management,
             Arc::clone(&relay.metrics),
-            |_| None,
             management_stop,
         ));
         let (stop_public, public_stop) = watch::channel(false);
@@ -144,8 +144,8 @@ impl Server {
             public,
             http::router(&relay),
             limits(config.connections_limit),
+            Port::Public,
             Arc::clone(&relay.metrics),
-            |metrics| Some(metrics.hold_http_connection()),
             public_stop,
         ));
 

@@ -45,7 +45,7 @@ pub fn frame(opcode: u8, payload: &[u8]) -> Vec<u8> {
 /// The server: it listens, and accepts when it is told to.
 #[derive(Debug)]
 pub struct Scripted {
-    listener: TcpListener,
+    listener: Option<TcpListener>,
     address: SocketAddr,
 }
 
@@ -75,7 +75,19 @@ impl Scripted {
         socket.bind(address).with_context(what)?;
         let listener = socket.listen(backlog).with_context(what)?;
         let address = listener.local_addr().context("ask for the port")?;
-        Ok(Self { listener, address })
+        Ok(Self {
+            listener: Some(listener),
+            address,
+        })
+    }
+
+    /// Listens no longer; what was accepted stays.
+    ///
+    /// # Errors
+    /// It did not listen.
+    pub fn close(&mut self) -> Result<()> {
+        let listener = self.listener.take();
+        listener.map(drop).context("it did not listen")
     }
 
     /// Where it listens.
@@ -98,7 +110,8 @@ impl Scripted {
     /// # Errors
     /// The kernel refuses, or there is none within ten seconds.
     pub async fn accept(&self) -> Result<TcpStream> {
-        let accepted = tokio::time::timeout(BOUND, self.listener.accept()).await;
+        let listener = self.listener.as_ref().context("it does not listen")?;
+        let accepted = tokio::time::timeout(BOUND, listener.accept()).await;
         let (server, _) = accepted
             .context("nobody has connected")?
             .context("accept")?;

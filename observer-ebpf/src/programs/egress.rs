@@ -50,7 +50,7 @@ fn segment(ctx: &SkBuffContext) -> Option<Segment> {
         return None;
     }
     let header: [u8; 20] = direct(ctx, tcp)?;
-    if lifecycle::listens(u16::from_be_bytes([header[0], header[1]])) == 0 {
+    if lifecycle::listens(lifecycle::host_order([header[0], header[1]])) == 0 {
         return None;
     }
     let offset = tcp + u32::from(header[12] >> 4) * 4;

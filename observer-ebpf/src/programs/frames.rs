@@ -221,6 +221,11 @@ fn follow_frames(
         }
         at += header.size + header.length as u32;
     }
+    if at >= segment.len {
+        // The last frame that may be followed was the last one of the segment, or reaches beyond.
+        socket.next_seq = segment.seq.wrapping_add(at);
+        return;
+    }
     lose(socket, tally);
 }
 

@@ -122,7 +122,7 @@ fn ended(sk: Sock, new: u8) {
     // `skc_num` is 0 at CLOSE for accepted sockets, `inet_sport` is not; but it lies beyond
     // `struct sock`, where the verifier allows no direct read.
     // SAFETY: the helper checks the address.
-    let sport = unsafe { bpf_probe_read_kernel(sk.add(offsets.inet_sport as usize).cast::<u16>()) };
+    let sport = unsafe { bpf_probe_read_kernel(sk.add(offsets.inet_sport as usize).cast()) };
     let Ok(sport) = sport else {
         if let Some(losses) = LOSSES.get_ptr_mut(0) {
             // SAFETY: the value of this CPU, live while the program runs.
@@ -130,7 +130,7 @@ fn ended(sk: Sock, new: u8) {
         }
         return;
     };
-    if listens(u16::from_be(sport)) == 0 {
+    if listens(host_order(sport)) == 0 {
         return;
     }
     // SAFETY: `sk` is the tracepoint's own trusted argument.
@@ -226,6 +226,19 @@ fn bits(mut number: u64) -> usize {
     } else {
         DURATION_BUCKETS - 1
     }
+}
+
+/// A port as it is on the wire, in host order.
+///
+/// By volatile bytes and a shift, lest the compiler makes a byte swap of it: of that instruction's
+/// result the verifiers of Linux 6.1 and 6.12 know no bounds, and refuse to index `PORTS` with it.
+#[inline(always)]
+pub(crate) fn host_order(port: [u8; 2]) -> u16 {
+    // SAFETY: an initialised local.
+    let [high, low] = port
+        .each_ref()
+        .map(|byte| u16::from(unsafe { core::ptr::from_ref(byte).read_volatile() }));
+    high << 8 | low
 }
 
 /// Which kinds of target listen on a port.

@@ -79,19 +79,31 @@ pub struct MapAccessError {
     source: MapError,
 }
 
-/// An error with its causes, in one line; of a verifier's log only the first.
+/// An error with its causes, in one line; of a verifier's log only what it refused.
 #[must_use]
 pub fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
-        // Verifier logs are many lines; the first says what was refused.
-        let first = error.to_string();
         text.push_str(": ");
-        text.push_str(first.lines().next().unwrap_or_default());
+        text.push_str(&one_line(&error.to_string()));
         cause = error.source();
     }
     text
+}
+
+/// A verifier's log tells every step, then what it refused, then statistics.
+fn one_line(text: &str) -> String {
+    const STATISTICS: [&str; 3] = ["verification time", "stack depth", "processed"];
+    let mut lines = text.lines();
+    let first = lines.next().unwrap_or_default();
+    let refused = lines.rfind(|line| {
+        !line.trim().is_empty() && !STATISTICS.iter().any(|word| line.starts_with(word))
+    });
+    match (first.split_once("Verifier output: "), refused) {
+        (Some((call, _)), Some(refused)) => format!("{call}Verifier output: {refused}"),
+        _ => first.to_owned(),
+    }
 }
 
 pub(super) fn refused<E: std::error::Error + Send + Sync + 'static>(
@@ -105,4 +117,23 @@ pub(super) fn refused<E: std::error::Error + Send + Sync + 'static>(
 
 pub(super) fn access(map: &'static str) -> impl Fn(MapError) -> MapAccessError {
     move |source| MapAccessError { map, source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::one_line;
+
+    #[test]
+    fn a_verifiers_log_is_told_by_what_it_refused() {
+        let log = "it returned EINVAL. Verifier output: 0: R1=ctx() R10=fp0\n\
+                   177: (dc) r7 = be16 r7\n\
+                   math with unbounded min value is not allowed\n\
+                   verification time 89210 usec\nstack depth 176+0\nprocessed 3808 insns\n\n";
+        assert_eq!(
+            one_line(log),
+            "it returned EINVAL. Verifier output: math with unbounded min value is not allowed"
+        );
+        assert_eq!(one_line("no such file"), "no such file");
+        assert_eq!(one_line(""), "");
+    }
 }

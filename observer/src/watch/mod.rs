@@ -7,7 +7,7 @@ pub mod endpoint;
 pub mod health;
 pub mod kernel;
 mod listing;
-mod observation;
+pub mod observation;
 pub mod reconcile;
 pub mod target;
 
@@ -107,6 +107,17 @@ impl Watch {
         self.targets
             .iter()
             .find(|target| target.config.name == name)
+    }
+
+    /// Sockets that are tracked now, over all endpoints; none without programs.
+    #[must_use]
+    pub fn tracked(&self) -> Option<u64> {
+        self.endpoints
+            .iter()
+            .filter(|watched| watched.endpoint.has_programs())
+            .map(|watched| watched.endpoint.tally().ok())
+            .map(|tally| tally.map(|tally| tally.opened.saturating_sub(tally.closed)))
+            .sum()
     }
 
     /// Whether every endpoint is seeded.

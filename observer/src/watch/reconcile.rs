@@ -29,6 +29,9 @@ pub struct Survey {
     pub repairs: u64,
 }
 
+/// Looks in a row; two make a repair, the rest see whether it helped.
+const LOOKS: u32 = 6;
+
 impl Endpoint {
     /// Takes in the sockets that were open before, then holds the witnesses against each other.
     ///
@@ -36,9 +39,13 @@ impl Endpoint {
     /// When a witness fails.
     pub fn seed(&self) -> Result<Survey, WitnessError> {
         if let Some(probe) = self.probe() {
+            let mut taken_in = HashSet::new();
             for entry in self.dump()? {
-                self.take_in(probe, &entry)?;
+                if self.take_in(probe, &entry)? {
+                    taken_in.insert(entry.cookie);
+                }
             }
+            self.catch_up(probe, &taken_in)?;
         }
         let mut survey = self.reconcile()?;
         // What closed between the dump and its insertion had to be removed again: no repair.
@@ -54,9 +61,6 @@ impl Endpoint {
     /// # Errors
     /// When a witness fails.
     pub fn reconcile(&self) -> Result<Survey, WitnessError> {
-        /// Looks in a row; two make a repair, the rest see whether it helped.
-        const LOOKS: u32 = 6;
-
         let Some(probe) = self.probe() else {
             return self.survey();
         };
@@ -68,20 +72,49 @@ impl Endpoint {
                 return Ok(Survey { repairs, ..survey });
             }
             let now = self.differences(probe)?;
-            for (cookie, difference) in &now {
-                if apart
-                    .get(cookie)
-                    .is_some_and(|before: &Difference| before.is_same(difference))
-                {
-                    repairs += u64::from(self.repair(probe, *cookie, difference)?);
-                }
-            }
+            repairs += self.repair_what_stands(probe, &apart, &now)?;
             apart = now;
         }
         Ok(Survey {
             repairs,
             ..self.survey()?
         })
+    }
+
+    /// Corrects what changed between a dump and its insertion, of which the programs saw nothing.
+    ///
+    /// The counts do not show it: under churn their bounds are wider than what it takes.
+    fn catch_up(&self, probe: &Mutex<Probe>, cookies: &HashSet<u64>) -> Result<(), WitnessError> {
+        let mut apart = HashMap::new();
+        for _ in 0..LOOKS {
+            let mut now = self.differences(probe)?;
+            now.retain(|cookie, _| cookies.contains(cookie));
+            if now.is_empty() {
+                break;
+            }
+            self.repair_what_stands(probe, &apart, &now)?;
+            apart = now;
+        }
+        Ok(())
+    }
+
+    /// Repairs the differences that the last look has shown as well; returns how many.
+    fn repair_what_stands(
+        &self,
+        probe: &Mutex<Probe>,
+        apart: &HashMap<u64, Difference>,
+        now: &HashMap<u64, Difference>,
+    ) -> Result<u64, WitnessError> {
+        let mut repairs = 0;
+        for (cookie, difference) in now {
+            if apart
+                .get(cookie)
+                .is_some_and(|before| before.is_same(difference))
+            {
+                repairs += u64::from(self.repair(probe, *cookie, difference)?);
+            }
+        }
+        Ok(repairs)
     }
 
     /// Counts the sockets that `sock_diag` lists, and how far that is from the programs' counts.

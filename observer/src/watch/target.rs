@@ -15,6 +15,7 @@ use super::{
     health::Watched,
     kernel::Kernel,
     lock,
+    observation::Observation,
 };
 use crate::{
     check::{
@@ -24,8 +25,6 @@ use crate::{
     claim::{Claimant, Outcome, Reading},
     config::{self, Counts as Counted},
 };
-
-pub use super::observation::Observation;
 
 /// Most readings that wait for their window to end; at most one a check, so `settle` bounds it.
 const READINGS: usize = 8_192;

@@ -8,7 +8,10 @@ mod download;
 mod embedded;
 mod upload;
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use aws_sdk_s3::{
     Client,
@@ -31,8 +34,11 @@ use crate::{
 };
 
 /// Longest time for one attempt of one request to S3, a part's upload included.
-const ATTEMPT_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(20);
-const CONNECT_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(3);
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(20);
+/// Longest time for one request to S3 with all its attempts.
+const OPERATION_TIMEOUT: Duration = Duration::from_secs(30);
+/// Longest time to open a connection to S3.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Why an attachment was not moved.
 #[derive(Debug, thiserror::Error)]
@@ -77,6 +83,7 @@ impl Attachments {
         let timeouts = TimeoutConfig::builder()
             .connect_timeout(CONNECT_TIMEOUT)
             .operation_attempt_timeout(ATTEMPT_TIMEOUT)
+            .operation_timeout(OPERATION_TIMEOUT)
             .build();
         let (settings, bucket) = if config.attachments_bucket.is_empty() {
             embedded::start(config).await?

@@ -59,6 +59,18 @@ struct Accounts {
 struct Account {
     reserved: usize,
     sessions: HashMap<u64, Arc<Handle>>,
+    /// How many stored messages were heard of.
+    heard: u64,
+    /// Whether the database had no message when it was last read, and none was heard of since: then
+    /// a new session need not read it. Thousands of sessions of one account may come at once.
+    is_drained: bool,
+}
+
+impl Account {
+    fn hear(&mut self) {
+        self.heard += 1;
+        self.is_drained = false;
+    }
 }
 
 /// What became of an ack.
@@ -180,6 +192,9 @@ impl Hub {
 
     /// Hands a stored message to every session of its recipient.
     pub(super) fn deliver(&self, message: &Arc<Message>) {
+        if let Some(account) = self.lock().by_id.get_mut(&message.recipient) {
+            account.hear();
+        }
         for session in self.sessions_of(&message.recipient) {
             session.deliver(message);
         }
@@ -187,8 +202,24 @@ impl Hub {
 
     /// Makes every session read the database, because messages may have passed it by.
     pub(super) fn fall_behind(&self) {
+        self.lock().by_id.values_mut().for_each(Account::hear);
         for session in self.sessions() {
             session.fall_behind();
+        }
+    }
+
+    /// How many messages for an account were heard of, to be noted before the database is read.
+    pub(super) fn heard(&self, account: &AccountId) -> u64 {
+        self.lock()
+            .by_id
+            .get(account)
+            .map_or(0, |account| account.heard)
+    }
+
+    /// Takes note that the database has no message for an account, unless one was heard of since.
+    pub(super) fn note_drained(&self, account: &AccountId, heard: u64) {
+        if let Some(account) = self.lock().by_id.get_mut(account) {
+            account.is_drained = account.heard == heard;
         }
     }
 
@@ -284,26 +315,27 @@ impl Reservation {
     pub(crate) fn open(self, peer: SocketAddr) -> (Registration, Receiver<Arc<Message>>) {
         let hub = &self.hub;
         let (outbound, messages) = channel(Queue::Outbound, hub.outbound_capacity, &hub.metrics);
+        let level = hub.metrics.hold_session();
+        let mut accounts = hub.lock();
+        let is_draining = accounts.is_draining;
+        let account = accounts.by_id.entry(self.account.clone()).or_default();
         let handle = Arc::new(Handle {
             id: hub.next_id.fetch_add(1, Ordering::Relaxed),
             peer,
             opened_at: SystemTime::now(),
             outbound,
             // What was sent while nobody listened is in the database.
-            is_behind: AtomicBool::new(true),
+            is_behind: AtomicBool::new(!account.is_drained),
             settled: Mutex::default(),
             ending: OnceLock::new(),
             wake: Notify::new(),
         });
-        let level = hub.metrics.hold_session();
-        let mut accounts = hub.lock();
-        let account = accounts.by_id.entry(self.account.clone()).or_default();
         account.sessions.insert(handle.id, Arc::clone(&handle));
-        if accounts.is_draining {
+        drop(accounts);
+        if is_draining {
             // It slipped in between the drain's list and now.
             handle.end(Ending::Draining);
         }
-        drop(accounts);
         let registration = Registration {
             handle,
             ending: Ending::Aborted,
@@ -362,5 +394,87 @@ impl Drop for Registration {
             account.sessions.remove(&self.handle.id);
         }
         hub.metrics.count_session_closed(self.ending.label());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::{collection::vec, prelude::*};
+
+    use super::*;
+    use crate::config::{Buckets, Given};
+
+    const LIMIT: usize = 4;
+
+    fn hub() -> Arc<Hub> {
+        let mut config = Given::default().over(Given::default());
+        config.sessions_limit = LIMIT;
+        let metrics = Arc::new(MetricsService::new(&Buckets::default()).unwrap());
+        Arc::new(Hub::new(&config, metrics))
+    }
+
+    fn active(hub: &Hub) -> usize {
+        let text = hub.metrics.render();
+        let line = text
+            .lines()
+            .find_map(|line| line.strip_prefix("active_connections "));
+        line.unwrap().parse().unwrap()
+    }
+
+    fn peer() -> SocketAddr {
+        ([127, 0, 0, 1], 1).into()
+    }
+
+    proptest! {
+        /// Whatever is reserved, opened, ended, dropped or refused in whatever order, the gauge and
+        /// the list are the sessions that are open.
+        #[test]
+        fn the_gauge_is_the_open_sessions(steps in vec((0_u8..5, 0_usize..LIMIT), 0..64)) {
+            let hub = hub();
+            let accounts = [AccountId::generate(), AccountId::generate()];
+            let (mut reserved, mut open) = (Vec::new(), Vec::new());
+            for (step, pick) in steps {
+                let account = accounts[pick % 2].clone();
+                match step {
+                    0 if reserved.len() + open.len() < LIMIT => {
+                        reserved.push(hub.reserve(account).ok().unwrap());
+                    }
+                    0 => prop_assert_eq!(hub.reserve(account).err(), Some(Refusal::TooMany)),
+                    1 if pick < reserved.len() => open.push(reserved.swap_remove(pick).open(peer())),
+                    // The upgrade failed.
+                    2 if pick < reserved.len() => drop(reserved.swap_remove(pick)),
+                    3 if pick < open.len() => open.swap_remove(pick).0.end(Ending::PeerGone),
+                    // The task was dropped.
+                    4 if pick < open.len() => drop(open.swap_remove(pick)),
+                    _ => {}
+                }
+                prop_assert_eq!(active(&hub), open.len());
+                prop_assert_eq!(hub.sessions().len(), open.len());
+            }
+            drop((reserved, open));
+            prop_assert_eq!(active(&hub), 0);
+            prop_assert!(hub.lock().by_id.is_empty());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_session_whose_task_panics_is_no_longer_counted() {
+        let hub = hub();
+        let reservation = hub.reserve(AccountId::generate()).ok().unwrap();
+        let (opened, is_open) = tokio::sync::oneshot::channel();
+        let (go, went) = tokio::sync::oneshot::channel::<()>();
+        let task = tokio::spawn(async move {
+            let _session = reservation.open(peer());
+            opened.send(()).unwrap();
+            went.await.unwrap();
+            panic!("as a bug would");
+        });
+        is_open.await.unwrap();
+        assert_eq!(active(&hub), 1);
+        go.send(()).unwrap();
+        assert!(task.await.unwrap_err().is_panic());
+        assert_eq!(active(&hub), 0);
+        let aborted = "ws_sessions_closed_total{reason=\"aborted\"} 1";
+        assert!(hub.metrics.render().contains(aborted));
     }
 }

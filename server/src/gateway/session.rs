@@ -131,9 +131,10 @@ impl Session {
 
     /// Sends what waits in the database and was not sent here yet.
     async fn read_database(&mut self) -> Result<(), Ending> {
+        let relay = Arc::clone(&self.relay);
+        let heard = relay.hub.heard(self.registration.account());
         let mut after = 0;
         loop {
-            let relay = Arc::clone(&self.relay);
             let account = self.registration.account();
             let page = relay.store.pending_messages(account, after, PAGE).await;
             let page = page.map_err(|error| {
@@ -141,6 +142,9 @@ impl Session {
                 Ending::Unavailable
             })?;
             let Some(last) = page.last() else {
+                if after == 0 {
+                    relay.hub.note_drained(account, heard);
+                }
                 return Ok(());
             };
             after = last.sequence;

@@ -23,7 +23,7 @@ use axum::{
 use error::ApiError;
 use tower_http::{catch_panic::CatchPanicLayer, timeout::RequestBodyTimeoutLayer};
 
-use crate::{gateway, relay::Relay};
+use crate::{gateway, metrics_service::MetricsService, relay::Relay};
 
 /// Every route, by its path; also the only values, with `unmatched`, of the label `route`.
 pub(crate) const ROUTES: &[&str] = &[ACCOUNTS, ATTACHMENT, ATTACHMENTS, GATEWAY, MESSAGES];
@@ -35,8 +35,7 @@ const MESSAGES: &str = "/v1/messages";
 
 /// The public port's service.
 pub(crate) fn router(relay: &Arc<Relay>) -> Router {
-    let observe = middleware::from_fn_with_state(Arc::clone(&relay.metrics), observe::observe);
-    Router::new()
+    let routes = Router::new()
         .route(ACCOUNTS, post(accounts::create))
         .route(ATTACHMENTS, post(attachments::upload))
         .route(ATTACHMENT, get(attachments::download))
@@ -48,12 +47,60 @@ pub(crate) fn router(relay: &Arc<Relay>) -> Router {
         .layer(RequestBodyTimeoutLayer::new(
             relay.config.body_timeout.get(),
         ))
+        .with_state(Arc::clone(relay));
+    surround(routes, &relay.metrics)
+}
+
+/// What is around every route: a panic is answered, and whatever happens is measured.
+fn surround(routes: Router, metrics: &Arc<MetricsService>) -> Router {
+    let observe = middleware::from_fn_with_state(Arc::clone(metrics), observe::observe);
+    routes
         .layer(CatchPanicLayer::custom(answer_panic))
         .layer(observe)
-        .with_state(Arc::clone(relay))
 }
 
 fn answer_panic(_: Box<dyn Any + Send>) -> Response {
     // The panic hook has already written message and place to the log.
     ApiError::Panic.into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::{
+        body::Body,
+        http::{Request, StatusCode},
+    };
+    use tower::ServiceExt as _;
+
+    use super::*;
+    use crate::config::Buckets;
+
+    fn panic() -> StatusCode {
+        panic!("as a bug would")
+    }
+
+    #[tokio::test]
+    async fn a_handler_that_panics_is_answered_and_counted() {
+        let metrics = Arc::new(MetricsService::new(&Buckets::default()).unwrap());
+        let routes = Router::new().route(MESSAGES, post(async || panic()));
+        let request = Request::post(MESSAGES).body(Body::empty()).unwrap();
+        let response = surround(routes, &metrics).oneshot(request).await.unwrap();
+        assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        let counted =
+            "http_requests_total{method=\"POST\",route=\"/v1/messages\",status=\"500\"} 1";
+        assert!(metrics.render().contains(counted), "{}", metrics.render());
+    }
+
+    #[tokio::test]
+    async fn a_request_that_is_dropped_is_counted_as_499() {
+        let metrics = Arc::new(MetricsService::new(&Buckets::default()).unwrap());
+        let routes = Router::new().route(MESSAGES, post(std::future::pending::<StatusCode>));
+        let request = Request::post(MESSAGES).body(Body::empty()).unwrap();
+        let answer = surround(routes, &metrics).oneshot(request);
+        let ended = tokio::time::timeout(std::time::Duration::from_millis(10), answer).await;
+        assert!(ended.is_err());
+        let counted =
+            "http_requests_total{method=\"POST\",route=\"/v1/messages\",status=\"499\"} 1";
+        assert!(metrics.render().contains(counted), "{}", metrics.render());
+    }
 }

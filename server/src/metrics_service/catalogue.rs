@@ -82,10 +82,12 @@ catalogue! {
         "HTTP requests on the public port; status 499 when the client left before the answer, route `unmatched` when no route fits, a WebSocket handshake counts as its 101.";
     HTTP_REQUEST_DURATION = Kind::Histogram(FAST), "http_request_duration_seconds" ["method", "route"] "seconds"
         "Time from a request's headers to its response's headers; a WebSocket counts only its handshake.";
-    HTTP_CONNECTIONS = Kind::Gauge, "http_open_connections" [] "connections"
-        "Accepted TCP connections on the public port that are not closed yet, WebSockets included.";
-    HTTP_ACCEPT_ERRORS = Kind::Counter, "http_accept_errors_total" [] "errors"
+    HTTP_CONNECTIONS = Kind::Gauge, "http_open_connections" ["port"] "connections"
+        "Accepted TCP connections that are not closed yet, WebSockets included; port public or management.";
+    HTTP_ACCEPT_ERRORS = Kind::Counter, "http_accept_errors_total" ["port"] "errors"
         "Failures to accept a connection, such as no free file descriptor; the listener waits and tries again.";
+    HTTP_CONNECTION_ERRORS = Kind::Counter, "http_connection_errors_total" ["port", "cause"] "connections"
+        "Connections that ended before their last request was answered: cause timeout (of a request's head), parse (answered 400 or 431), incomplete or io. A request whose head is not complete counts here and nowhere else.";
     ACTIVE_CONNECTIONS = Kind::Gauge, "active_connections" [] "sessions"
         "WebSocket sessions that are open: from the upgrade to the first of close frame sent, end of stream and error.";
     WS_SESSIONS_OPENED = Kind::Counter, "ws_sessions_opened_total" [] "sessions"
@@ -182,7 +184,8 @@ mod tests {
                 "{name} twice"
             );
             assert!(
-                name.chars().all(|c| c.is_ascii_lowercase() || c == '_'),
+                name.chars()
+                    .all(|c| matches!(c, 'a'..='z' | '0'..='9' | '_')),
                 "{name}"
             );
             match metric.kind {
@@ -203,5 +206,21 @@ mod tests {
     #[test]
     fn the_manual_has_a_row_for_every_metric() {
         assert_eq!(render_markdown().lines().count(), CATALOGUE.len() + 2);
+    }
+
+    #[test]
+    fn metrics_md_is_the_catalogue() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../METRICS.md");
+        let page = std::fs::read_to_string(path).expect("METRICS.md");
+        let section = page
+            .split("<!-- server -->\n")
+            .nth(1)
+            .and_then(|rest| rest.split("\n## ").next())
+            .expect("the server's section");
+        assert_eq!(
+            section,
+            render_markdown(),
+            "write the right side into METRICS.md"
+        );
     }
 }

@@ -8,7 +8,7 @@ impl Store {
     ///
     /// # Errors
     /// When the database does not answer.
-    pub async fn create_account(
+    pub(crate) async fn create_account(
         &self,
         id: &AccountId,
         token: &TokenHash,
@@ -31,7 +31,10 @@ impl Store {
     ///
     /// # Errors
     /// When the database does not answer.
-    pub async fn find_account(&self, token: &TokenHash) -> Result<Option<AccountId>, StoreError> {
+    pub(crate) async fn find_account(
+        &self,
+        token: &TokenHash,
+    ) -> Result<Option<AccountId>, StoreError> {
         let mut connection = self.pool.acquire().await?;
         let (database, statement) = connection.statement("find_account");
         let result = sqlx::query_scalar("select id from accounts where token_hash = $1")

@@ -19,7 +19,7 @@ use crate::{breaker::Open, config::Config, metrics_service::MetricsService};
 
 /// Why the store did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
-pub enum StoreError {
+pub(crate) enum StoreError {
     /// The database kept failing and is left alone for a while.
     #[error("the database is not available")]
     Unavailable(#[from] Open),
@@ -37,7 +37,7 @@ pub enum StoreError {
 }
 
 /// The database of one relay.
-pub struct Store {
+pub(crate) struct Store {
     pool: Pool,
 }
 
@@ -46,7 +46,10 @@ impl Store {
     ///
     /// # Errors
     /// When the address is not understood, the database cannot be reached, or a migration fails.
-    pub async fn open(config: &Config, metrics: Arc<MetricsService>) -> Result<Self, OpenError> {
+    pub(crate) async fn open(
+        config: &Config,
+        metrics: Arc<MetricsService>,
+    ) -> Result<Self, OpenError> {
         Ok(Self {
             pool: Pool::open(config, metrics).await?,
         })
@@ -58,7 +61,7 @@ impl Store {
     }
 
     /// Waits for statements in flight and closes every connection.
-    pub async fn close(&self) {
+    pub(crate) async fn close(&self) {
         self.pool.close().await;
     }
 }

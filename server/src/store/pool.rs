@@ -11,7 +11,7 @@ use std::{
 };
 
 use sqlx::{
-    Any, AnyConnection, Executor as _,
+    Any, AnyConnection, Connection as _, Executor as _,
     any::{AnyConnectOptions, AnyPoolOptions},
     migrate::{MigrateError, Migrator},
     pool::PoolConnection,
@@ -35,6 +35,9 @@ static POSTGRES: Migrator = sqlx::migrate!("migrations/postgres");
 /// so each commit is synced (`full`); the write-ahead log makes that one sync.
 const SQLITE_SETTINGS: &str = "pragma journal_mode = wal; pragma synchronous = full; \
      pragma busy_timeout = 5000; pragma foreign_keys = on;";
+
+/// What every PostgreSQL connection is set to: no statement holds a connection for ever.
+const POSTGRES_SETTINGS: &str = "set statement_timeout = '10s'";
 
 tokio::task_local! {
     /// Whether the acquisition in this task opened a connection; the pool's hook runs in the task.
@@ -102,6 +105,20 @@ impl Pool {
         };
         let options: AnyConnectOptions = url.parse().map_err(OpenError::Connect)?;
         let patience = config.database_timeout.get();
+        // On a connection of its own: a migration may take longer than any statement.
+        let mut migrating = AnyConnection::connect_with(&options)
+            .await
+            .map_err(OpenError::Connect)?;
+        migrator
+            .run(&mut migrating)
+            .await
+            .map_err(OpenError::Migrate)?;
+        migrating.close().await.map_err(OpenError::Connect)?;
+        let settings = if is_sqlite {
+            SQLITE_SETTINGS
+        } else {
+            POSTGRES_SETTINGS
+        };
         let connections = AnyPoolOptions::new()
             .max_connections(size)
             .acquire_timeout(patience)
@@ -113,19 +130,13 @@ impl Pool {
                 Box::pin(async move {
                     // Connections that the pool opens by itself have no task that waits for them.
                     let _ = IS_OPENED.try_with(|is_opened| is_opened.set(true));
-                    if is_sqlite {
-                        connection.execute(SQLITE_SETTINGS).await?;
-                    }
+                    connection.execute(settings).await?;
                     Ok(())
                 })
             })
             .connect_with(options)
             .await
             .map_err(OpenError::Connect)?;
-        migrator
-            .run(&connections)
-            .await
-            .map_err(OpenError::Migrate)?;
         let permits = Semaphore::new(size as usize);
         let policy = Policy {
             failures: config.breaker_failures,

@@ -1,13 +1,25 @@
 //! What the observer says, held against what was really done to the kernel's sockets.
 
 mod bad_input;
+mod capacity;
 mod classes;
 mod cleanup;
+mod endings;
 mod exactness;
+mod frames;
+mod places;
 mod privileges;
+mod restarts;
+mod seeding;
+mod stage;
+mod upgrades;
+
+use std::net::{Ipv4Addr, SocketAddr};
 
 use tests::honest::Honest;
-use tests::observer::Watched;
+use tests::observer::{BOUND, Observer, Watched};
+use tests::port;
+use tests::process::Process;
 
 /// The relay's two gauges, watched on one port: its WebSockets and its connections.
 fn both_gauges(relay: &Honest) -> [Watched; 2] {
@@ -18,4 +30,46 @@ fn both_gauges(relay: &Honest) -> [Watched; 2] {
             .with("gauge", "http_open_connections")
             .with("counts", "established"),
     ]
+}
+
+/// A loopback address that nobody listens on.
+fn address() -> SocketAddr {
+    (Ipv4Addr::LOCALHOST, port::free().expect("port")).into()
+}
+
+/// An honest service that shares its port with others of its kind.
+async fn worker(public: SocketAddr, management: SocketAddr) -> Process {
+    let mut worker = Process::spawn(
+        "honest_worker",
+        [
+            format!("--public-address={public}"),
+            format!("--management-address={management}"),
+        ],
+    )
+    .expect("start the worker");
+    let page = format!("http://{management}/metrics");
+    worker.wait_for_url(&page, BOUND).await.expect("it listens");
+    worker
+}
+
+/// Clients in a process of their own.
+fn clients(kind: &str, port: u16, path: &str, count: usize) -> Process {
+    Process::spawn(
+        "crowd",
+        [
+            format!("--address=127.0.0.1:{port}"),
+            format!("--kind={kind}"),
+            format!("--path={path}"),
+            format!("--count={count}"),
+        ],
+    )
+    .expect("start the clients")
+}
+
+/// No verdict since the observer was started was over or under.
+fn nobody_was_blamed(observer: &Observer) {
+    let log = observer.process.log();
+    for verdict in ["verdict=over", "verdict=under"] {
+        assert!(!log.contains(verdict), "{log}");
+    }
 }

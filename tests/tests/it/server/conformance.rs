@@ -101,9 +101,13 @@ fn compare(file: &str, behaviours: &Behaviours) {
     }
     let expected: Behaviours =
         serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+    // Whether a case is passed strictly may depend on how bytes fall into segments.
+    let is_failed = |behaviour: &String| behaviour == "FAILED";
     let changed: Vec<_> = behaviours
         .iter()
-        .filter(|(case, behaviour)| expected.get(*case) != Some(behaviour))
+        .filter(|(case, behaviour)| {
+            expected.get(*case).map(is_failed) != Some(is_failed(behaviour))
+        })
         .collect();
     assert!(changed.is_empty(), "{file}: {changed:#?}");
     assert_eq!(

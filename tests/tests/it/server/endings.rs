@@ -46,7 +46,7 @@ async fn expect_nothing_left(relay: &Relay) {
         .await
         .unwrap();
     relay
-        .expect("http_open_connections", &[], 1.0)
+        .expect("http_open_connections", &[("port", "public")], 1.0)
         .await
         .unwrap();
     let sessions = relay.inspect("/connections").await.unwrap().body;
@@ -202,7 +202,7 @@ async fn a_handshake_without_an_end_never_moves_the_gauge(database: Database) {
     let bearer = format!("Authorization: Bearer {}\r\n", account.token);
     let stream = relay.start_handshake(&bearer).await.unwrap();
     relay
-        .expect("http_open_connections", &[], 2.0)
+        .expect("http_open_connections", &[("port", "public")], 2.0)
         .await
         .unwrap();
     drop(stream);

@@ -37,8 +37,13 @@ async fn a_connection_that_says_nothing_is_closed() {
         .unwrap();
     let said = read_to_end(&mut idle).await;
     assert!(said.starts_with("HTTP/1.1 404 "), "{said}");
+    let timeouts = [("port", "public"), ("cause", "timeout")];
     relay
-        .expect("http_open_connections", &[], 0.0)
+        .expect("http_connection_errors_total", &timeouts, 2.0)
+        .await
+        .unwrap();
+    relay
+        .expect("http_open_connections", &[("port", "public")], 0.0)
         .await
         .unwrap();
 }
@@ -82,6 +87,11 @@ async fn a_head_without_end_is_refused() {
     check(long).await;
     let many: String = (0..2000).map(|n| format!("X{n}: y\r\n")).collect();
     check(format!("GET / HTTP/1.1\r\n{many}\r\n").into_bytes()).await;
+    let parse = [("port", "public"), ("cause", "parse")];
+    relay
+        .expect("http_connection_errors_total", &parse, 2.0)
+        .await
+        .unwrap();
 }
 
 #[tokio::test]
@@ -137,7 +147,7 @@ async fn more_connections_than_allowed_wait_their_turn() {
     let first = TcpStream::connect(relay.public).await.unwrap();
     let _second = TcpStream::connect(relay.public).await.unwrap();
     relay
-        .expect("http_open_connections", &[], 2.0)
+        .expect("http_open_connections", &[("port", "public")], 2.0)
         .await
         .unwrap();
     let mut third = TcpStream::connect(relay.public).await.unwrap();
@@ -193,9 +203,13 @@ async fn a_server_without_descriptors_comes_back() {
     let answer = relay.request(Method::GET, "/", None, "").await.unwrap();
     assert_eq!(answer.status, StatusCode::NOT_FOUND);
     let page = relay.scrape().await.unwrap();
-    assert!(page.value("http_accept_errors_total", &[]).unwrap() > 0.0);
+    assert!(
+        page.value("http_accept_errors_total", &[("port", "public")])
+            .unwrap()
+            > 0.0
+    );
     relay
-        .expect("http_open_connections", &[], 0.0)
+        .expect("http_open_connections", &[("port", "public")], 0.0)
         .await
         .unwrap();
 }

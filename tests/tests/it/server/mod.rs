@@ -7,6 +7,7 @@
     reason = "scenarios are tests: a panic with the place and the error is what they have to say"
 )]
 
+mod breakers;
 mod conformance;
 mod durability;
 mod endings;
@@ -69,9 +70,10 @@ async fn every_scenario_holds_on_postgresql() {
     }
     let postgres = Postgres::start().await.unwrap();
     metrics::run_all(&postgres).await;
+    breakers::run_all(&postgres).await;
     relaying::run_all(&postgres).await;
     endings::run_all(&postgres).await;
     durability::run_all(&postgres).await;
     drop(postgres);
-    metrics::the_breaker_follows_a_crash_of_postgresql().await;
+    breakers::the_breaker_follows_a_crash_of_postgresql().await;
 }

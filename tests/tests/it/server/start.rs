@@ -101,7 +101,7 @@ async fn a_drain_has_an_end_even_with_a_deaf_client() {
     let _deaf = relay.connect_rudely(&account).await.unwrap();
     let _half = relay.start_handshake("X: ").await.unwrap();
     relay
-        .expect("http_open_connections", &[], 2.0)
+        .expect("http_open_connections", &[("port", "public")], 2.0)
         .await
         .unwrap();
     let status = relay

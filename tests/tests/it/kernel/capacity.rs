@@ -1,0 +1,120 @@
+//! A map that is too small: the observer says that it is blind, and sees again when there is room.
+
+use serde_json::json;
+use tests::kernel_or_skip;
+use tests::observer::{BOUND, Classes, Observer, Watched};
+use tests::scripted::{PING, UPGRADE};
+use tests::wait;
+
+use super::stage::{Service, Stage, websockets};
+
+const CAPACITY: usize = 100;
+
+async fn stage() -> Stage {
+    let service = Service::open(512).await;
+    let targets: Vec<Watched> = service.targets();
+    let flag = format!("--kernel.max-sockets={CAPACITY}");
+    let observer = Observer::start_with(&targets, &[&flag]).await;
+    Stage {
+        service,
+        observer: observer.expect("observer").seeded().await.expect("seeded"),
+    }
+}
+
+#[tokio::test]
+async fn more_connections_than_the_map_holds_make_it_blind_and_not_wrong() {
+    if !kernel_or_skip() {
+        return;
+    }
+    let stage = stage().await;
+    let mut pairs = Vec::new();
+    for _ in 0..CAPACITY {
+        pairs.push(stage.pair(&[UPGRADE]).await);
+    }
+    // Full, and nothing lost.
+    stage.shows_exactly(websockets(100)).await;
+
+    for _ in 0..50 {
+        pairs.push(stage.pair(&[UPGRADE]).await);
+    }
+    for target in ["websockets", "connections"] {
+        let blind = [("verdict", json!("blind")), ("reason", json!("lost"))];
+        stage.observer.reports(target, &blind).await.expect("blind");
+    }
+    let page = stage.observer.page().await.expect("page");
+    let labels = [("target", "connections"), ("cause", "map_full")];
+    let untracked = page.value("observer_untracked_sockets_total", &labels);
+    assert_eq!(untracked.expect("untracked"), 50.0);
+    let events = |outcome| {
+        let labels = [("outcome", outcome)];
+        let events = page.value("observer_kernel_established_events_total", &labels);
+        events.expect(outcome)
+    };
+    assert_eq!((events("stored"), events("map_full")), (100.0, 50.0));
+    let said = stage.observer.process.log();
+    assert!(said.contains("SOCKETS is full"), "{said}");
+
+    // There is room again: those that were not tracked are taken in, and told by their next ping.
+    pairs.drain(..80);
+    let taken_in = wait::until_equal("tracked", BOUND, 70, async || {
+        let Classes {
+            websocket,
+            unclassified,
+            ..
+        } = stage.observer.classes("connections").await?;
+        Ok(websocket + unclassified)
+    });
+    taken_in.await.expect("all that are open");
+    for pair in &mut pairs {
+        pair.send(&[PING]).await.expect("send");
+    }
+    stage.is_right_again(websockets(70)).await;
+    drop(pairs);
+    stage.is_right_again(Classes::default()).await;
+    let pair = stage.pair(&[UPGRADE]).await;
+    stage.is_right_again(websockets(1)).await;
+    drop(pair);
+}
+
+#[tokio::test]
+async fn more_connections_than_the_map_holds_before_it_starts_are_no_different() {
+    if !kernel_or_skip() {
+        return;
+    }
+    let service = Service::open(512).await;
+    let mut pairs = Vec::new();
+    for _ in 0..150 {
+        let pair = service.scripted.pair_that_got(&[UPGRADE]).await;
+        pairs.push(pair.expect("a pair"));
+    }
+    let flag = format!("--kernel.max-sockets={CAPACITY}");
+    let observer = Observer::start_with(&service.targets(), &[&flag]).await;
+    let observer = observer.expect("observer");
+    let stage = Stage { service, observer };
+    stage
+        .observer
+        .checked("connections")
+        .await
+        .expect("a check");
+    let blind = [("verdict", json!("blind"))];
+    stage
+        .observer
+        .reports("connections", &blind)
+        .await
+        .expect("blind");
+    pairs.truncate(60);
+    for pair in &mut pairs {
+        pair.send(&[PING]).await.expect("send");
+    }
+    let taken_in = wait::until_equal("tracked", BOUND, 60, async || {
+        let classes = stage.observer.classes("connections").await?;
+        Ok(classes.websocket + classes.unclassified)
+    });
+    taken_in.await.expect("all that are open");
+    for pair in &mut pairs {
+        pair.send(&[PING]).await.expect("send");
+    }
+    stage.is_right_again(websockets(60)).await;
+    drop(pairs);
+    stage.is_right_again(Classes::default()).await;
+}

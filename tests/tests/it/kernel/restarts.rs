@@ -1,0 +1,89 @@
+//! An observer that is killed at any moment and started again is right again, and blames nobody.
+
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use serde_json::json;
+use tests::bpf::{self, Objects};
+use tests::honest::Honest;
+use tests::load::{Crowd, Ending, Kind};
+use tests::observer::{BOUND, Observer};
+use tests::process::Signal;
+use tests::{kernel_or_skip, skip, ss, wait};
+
+use super::both_gauges;
+
+const RESTARTS: usize = 30;
+/// WebSockets that stay open all the while.
+const HELD: usize = 40;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn thirty_kills_under_churn_never_make_it_wrong() {
+    if !kernel_or_skip() {
+        return;
+    }
+    if !bpf::has_bpftool() {
+        return skip("bpftool is not installed");
+    }
+    let relay = Honest::start(Ipv4Addr::LOCALHOST.into())
+        .await
+        .expect("relay");
+    let targets = both_gauges(&relay).map(|target| target.with("settle", "500ms"));
+    let mut held = Crowd::new(relay.gateway(Ipv4Addr::LOCALHOST));
+    held.open(Kind::WebSocket, HELD, 8).await.expect("open");
+
+    let mut all = Objects::default();
+    for restart in 0..RESTARTS {
+        let stop = Arc::new(AtomicBool::new(false));
+        let churn = tokio::spawn(churn(relay.gateway(Ipv4Addr::LOCALHOST), Arc::clone(&stop)));
+        let observer = Observer::start(&targets).await;
+        let mut observer = observer.unwrap_or_else(|error| panic!("{restart}: {error:?}"));
+        let objects = Objects::of_process(observer.process.id()).expect("objects");
+        // Some are checked in full churn, the others are left alone as soon as they are seeded.
+        if restart % 3 == 0 {
+            for target in ["websockets", "connections"] {
+                observer.checked(target).await.expect("a check under churn");
+            }
+        }
+        // Then quiet: exact to the socket.
+        stop.store(true, Ordering::SeqCst);
+        churn.await.expect("churn");
+        let said = [
+            ("verdict", json!("agree")),
+            ("claim", json!(HELD as f64)),
+            ("low", json!(HELD)),
+            ("high", json!(HELD)),
+        ];
+        let exact = observer.reports("connections", &said).await;
+        let sockets = ss::states(relay.port()).expect("ss");
+        exact.unwrap_or_else(|error| panic!("restart {restart}: ss: {sockets:?}: {error:?}"));
+        super::nobody_was_blamed(&observer);
+        observer.process.signal(Signal::KILL).expect("kill");
+        observer.process.wait_for_exit(BOUND).await.expect("ends");
+        all.programs.extend(objects.programs);
+        all.maps.extend(objects.maps);
+        all.links.extend(objects.links);
+    }
+    assert_eq!(all.programs.len(), 2 * RESTARTS);
+    let none = Objects::default();
+    let gone = wait::until_equal("objects in the kernel", BOUND, none, async || all.left());
+    gone.await.expect("nothing is left");
+    assert_eq!(held.books().open(), HELD as u64);
+    held.end_all(Ending::Clean).await;
+}
+
+/// Short connections of both kinds, as fast as they go, until it is told to stop.
+async fn churn(gateway: tests::load::Target, stop: Arc<AtomicBool>) {
+    let crowd = Crowd::new(gateway);
+    while !stop.load(Ordering::SeqCst) {
+        for (kind, ending) in [
+            (Kind::Http, Ending::Reset),
+            (Kind::WebSocket, Ending::Reset),
+            (Kind::WebSocket, Ending::Clean),
+            (Kind::Http, Ending::Fin),
+        ] {
+            crowd.churn(kind, ending, 50, 16).await.expect("churn");
+        }
+    }
+}
