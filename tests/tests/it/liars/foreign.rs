@@ -12,9 +12,11 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use tests::load::Ending;
+use tests::kernel_or_skip;
+use tests::load::{Crowd, Ending, Kind, Target};
+use tests::process::Process;
 
-use super::scene::Scene;
+use super::scene::{BOUND, Scene, free_address};
 
 fn folder(of: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(of)
@@ -103,4 +105,86 @@ async fn a_lying_node_service_is_caught() {
     scene.agrees(16).await;
     crowd.end(5, Ending::Reset).await;
     scene.is_caught("over", 5, "staircase_up").await;
+}
+
+/// HAProxy with its own exporter, before a server of the gallery whose gauge nobody asks for.
+const HAPROXY: &str = "\
+global
+    maxconn 200
+defaults
+    mode http
+    timeout connect 5s
+    timeout client 1m
+    timeout server 1m
+    timeout tunnel 1m
+frontend web
+    bind PUBLIC
+    maxconn 10
+    default_backend relay
+frontend exporter
+    bind MANAGEMENT
+    http-request use-service prometheus-exporter if { path /metrics }
+backend relay
+    server one BACKEND
+";
+
+#[tokio::test]
+async fn haproxy_is_believed_and_its_stalled_queue_is_named() {
+    if !succeeds(Command::new("haproxy").arg("-v")) {
+        tests::skip("needs haproxy");
+        return;
+    }
+    if !kernel_or_skip() {
+        return;
+    }
+    let free = async || free_address().await.expect("a free port");
+    let (public, management) = (free().await, free().await);
+    let (backend, unused) = (free().await, free().await);
+    let mut relay = Process::spawn(
+        "liar_half_open",
+        [
+            format!("--public-address={backend}"),
+            format!("--management-address={unused}"),
+        ],
+    )
+    .expect("start the backend");
+    relay
+        .wait_for_url(&format!("http://{unused}/metrics"), BOUND)
+        .await
+        .expect("it listens");
+
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("haproxy.cfg");
+    let text = HAPROXY
+        .replace("PUBLIC", &public.to_string())
+        .replace("MANAGEMENT", &management.to_string())
+        .replace("BACKEND", &backend.to_string());
+    std::fs::write(&file, text).expect("write its configuration");
+    let mut haproxy = Process::start(Command::new("haproxy").arg("-f").arg(&file).arg("-db"))
+        .expect("start haproxy");
+    haproxy
+        .wait_for_url(&format!("http://{management}/metrics"), BOUND)
+        .await
+        .expect("it listens");
+    let claims = [
+        "--counts=established".to_owned(),
+        "--gauge=haproxy_frontend_current_sessions{proxy=\"web\"}".to_owned(),
+    ];
+    let scene = Scene::watch(haproxy, "haproxy", Vec::new(), public, management, &claims)
+        .await
+        .expect("watch it");
+
+    let mut crowd = scene.crowd(8).await;
+    scene.agrees(8).await;
+    crowd.end(2, Ending::Clean).await;
+    crowd.end(2, Ending::Reset).await;
+    crowd.end(2, Ending::Fin).await;
+    scene.agrees(2).await;
+
+    // The front end takes ten; the kernel takes the others all the same.
+    let mut more = Crowd::new(Target::new(public, "/"));
+    more.open(Kind::Tcp, 12, 4).await.expect("open");
+    scene.is_caught("under", -4, "follows_accept_queue").await;
+    more.end(12, Ending::Fin).await;
+    scene.agrees(2).await;
 }

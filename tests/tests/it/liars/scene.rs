@@ -63,7 +63,8 @@ impl Scene {
             let page = format!("http://{management}/metrics");
             service.wait_for_url(&page, BOUND).await?;
             let name = command.get_program().to_string_lossy().into_owned();
-            Self::watch(service, &name, Vec::new(), public, management, "websocket").await
+            let claims = ["--counts=websocket".to_owned()];
+            Self::watch(service, &name, Vec::new(), public, management, &claims).await
         };
         Some(
             scene
@@ -80,27 +81,29 @@ impl Scene {
         ];
         start.extend_from_slice(arguments);
         let process = start_liar(liar, &start, management).await?;
-        Self::watch(process, liar, start, public, management, counts).await
+        let claims = [format!("--counts={counts}")];
+        Self::watch(process, liar, start, public, management, &claims).await
     }
 
-    /// Starts an observer that watches the service, and waits until it is seeded.
-    async fn watch(
+    /// Starts an observer that watches the service, and waits until it is seeded. `claims` are the
+    /// flags that say what the gauge is and what it counts.
+    pub(crate) async fn watch(
         liar: Process,
         name: &str,
         start: Vec<String>,
         public: SocketAddr,
         management: SocketAddr,
-        counts: &str,
+        claims: &[String],
     ) -> Result<Self> {
         let web = free_address().await?;
-        let target = vec![
+        let mut target = vec![
             "--name=liar".to_owned(),
             format!("--listen=:{}", public.port()),
             format!("--gauge-url=http://{management}/metrics"),
-            format!("--counts={counts}"),
             "--interval=500ms".to_owned(),
             "--settle=500ms".to_owned(),
         ];
+        target.extend_from_slice(claims);
         let mut run = vec!["run".to_owned(), format!("--web.listen-address={web}")];
         run.extend_from_slice(&target);
         let mut observer = Process::spawn("observer", &run)?;
@@ -280,7 +283,7 @@ async fn read(url: &str) -> Result<Value> {
     serde_json::from_str(&answer.body).context("parse the report")
 }
 
-async fn free_address() -> Result<SocketAddr> {
+pub(crate) async fn free_address() -> Result<SocketAddr> {
     let listener = TcpListener::bind("127.0.0.1:0").await.context("bind")?;
     listener.local_addr().context("an address")
 }
