@@ -92,6 +92,19 @@ pub fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
+pub(super) fn refused<E: std::error::Error + Send + Sync + 'static>(
+    what: &'static str,
+) -> impl Fn(E) -> LoadError {
+    move |error| LoadError::Refused {
+        what,
+        source: Box::new(error),
+    }
+}
+
+pub(super) fn access(map: &'static str) -> impl Fn(MapError) -> MapAccessError {
+    move |source| MapAccessError { map, source }
+}
+
 /// A verifier's log tells every step, then what it refused, then statistics.
 fn one_line(text: &str) -> String {
     const STATISTICS: [&str; 3] = ["verification time", "stack depth", "processed"];
