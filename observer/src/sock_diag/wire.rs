@@ -201,3 +201,95 @@ fn entry(response: &InetResponse) -> Option<Entry> {
 fn unmapped(address: IpAddr) -> IpAddr {
     address.to_canonical()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, Ipv6Addr};
+
+    use netlink_packet_sock_diag::inet::InetResponseHeader;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const V4: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+    fn answer(header: InetResponseHeader) -> Vec<u8> {
+        let response = InetResponse {
+            header,
+            nlas: Default::default(),
+        };
+        let mut message = NetlinkMessage::new(
+            NetlinkHeader::default(),
+            NetlinkPayload::from(SockDiagMessage::InetResponse(Box::new(response))),
+        );
+        message.finalize();
+        let mut bytes = vec![0; message.buffer_len()];
+        message.serialize(&mut bytes);
+        bytes
+    }
+
+    fn header(local: IpAddr, timer: Option<Timer>) -> InetResponseHeader {
+        let mut socket_id = match local {
+            IpAddr::V4(_) => SocketId::new_v4(),
+            IpAddr::V6(_) => SocketId::new_v6(),
+        };
+        socket_id.source_address = local;
+        socket_id.source_port = 3000;
+        socket_id.destination_port = 40_000;
+        // Low half 1, high half 2.
+        socket_id.cookie = [1, 0, 0, 0, 2, 0, 0, 0];
+        InetResponseHeader {
+            family: if local.is_ipv4() { AF_INET } else { AF_INET6 },
+            state: 1,
+            timer,
+            socket_id,
+            recv_queue: 3,
+            send_queue: 4,
+            uid: 0,
+            inode: 5,
+        }
+    }
+
+    fn parsed(datagram: &[u8]) -> Vec<Entry> {
+        let mut entries = Vec::new();
+        parse(datagram, &mut entries).expect("a dump");
+        entries
+    }
+
+    #[test]
+    fn a_cookie_is_two_halves_the_low_one_first() {
+        let entries = parsed(&answer(header(V4, None)));
+        assert_eq!(entries[0].cookie, 2 << 32 | 1);
+        assert_eq!(entries[0].local, SocketAddr::new(V4, 3000));
+        assert_eq!((entries[0].recv_queue, entries[0].send_queue), (3, 4));
+    }
+
+    #[test]
+    fn a_mapped_address_is_the_ipv4_address_that_it_stands_for() {
+        let mapped = IpAddr::V6(Ipv4Addr::LOCALHOST.to_ipv6_mapped());
+        assert_eq!(parsed(&answer(header(mapped, None)))[0].local.ip(), V4);
+        let v6 = IpAddr::V6(Ipv6Addr::LOCALHOST);
+        assert_eq!(parsed(&answer(header(v6, None)))[0].local.ip(), v6);
+    }
+
+    #[test]
+    fn what_time_wait_leaves_behind_is_no_socket() {
+        assert!(parsed(&answer(header(V4, Some(Timer::TimeWait)))).is_empty());
+    }
+
+    proptest! {
+        #[test]
+        fn no_datagram_panics(datagram in proptest::collection::vec(any::<u8>(), 0..400)) {
+            let _ = parse(&datagram, &mut Vec::new());
+        }
+
+        #[test]
+        fn no_damaged_answer_panics(at in 0_usize..72, byte: u8, cut in 0_usize..100) {
+            let mut datagram = answer(header(V4, None)).repeat(3);
+            let length = datagram.len();
+            datagram[at % length] = byte;
+            datagram.truncate(length.saturating_sub(cut));
+            let _ = parse(&datagram, &mut Vec::new());
+        }
+    }
+}
