@@ -16,6 +16,7 @@ mod bpf_toolchain;
 mod build_ebpf;
 mod crowd;
 mod demo;
+mod kernels;
 mod services;
 mod setup;
 mod step;
@@ -49,6 +50,8 @@ enum Task {
     Demo,
     /// Run a server and an observer until Ctrl-C.
     Up,
+    /// Run the kernel tests on Debian's older kernels, in QEMU.
+    Kernels(kernels::Options),
     /// Check and test everything; list what could not be tested here.
     Test(test::Options),
 }
@@ -70,6 +73,7 @@ fn run(task: Task) -> Result<()> {
         Task::BuildEbpf => build_ebpf::build_ebpf(),
         Task::Demo => demo::demo(),
         Task::Up => up::up(),
+        Task::Kernels(options) => kernels::kernels(&options),
         Task::Test(options) => test::test(options),
     }
 }

@@ -81,9 +81,13 @@ pub(crate) fn setup(purpose: Purpose) -> Result<()> {
 
 /// Packages first, all in one go: the crates are built with them.
 fn install(missing: &[&Need]) -> Result<()> {
-    let by_apt =
-        |need: &&&Need| matches!(need.install, Install::Packages(_) | Install::Extract { .. });
-    if missing.iter().any(|need| by_apt(&need)) {
+    let by_apt = |need: &&Need| {
+        matches!(
+            need.install,
+            Install::Packages(_) | Install::Extract { .. } | Install::Kernel { .. }
+        )
+    };
+    if missing.iter().any(by_apt) {
         debian::update()?;
     }
     let packages: Vec<&str> = missing
@@ -106,6 +110,7 @@ fn install(missing: &[&Need]) -> Result<()> {
             Install::Extract { package, file } => {
                 debian::extract(package, file, &tools.join("bin"))?;
             }
+            Install::Kernel { series, latest } => debian::keep_kernel(series, latest)?,
             Install::Crate {
                 name,
                 version,

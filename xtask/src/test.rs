@@ -3,8 +3,8 @@
 //! Every step runs, also after one has failed, and the table at the end has them all, with each test
 //! that could not run here and why. What a step checks is that step's business.
 
-use std::fs;
-use std::io::{BufRead as _, BufReader};
+use std::fs::{self, OpenOptions};
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -12,8 +12,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::build_ebpf::build_ebpf;
+use crate::kernels::image::SERIES;
 use crate::setup::{self, Purpose};
-use crate::{tidy, workspace};
+use crate::{kernels, tidy, workspace};
 
 /// The workspace's own lints are errors already; this adds what clippy only warns of.
 const DENY_WARNINGS: [&str; 3] = ["--", "-D", "warnings"];
@@ -78,6 +79,7 @@ pub(crate) fn test(options: Options) -> Result<()> {
     });
     step("tests", &|| nextest(options.require_kernel, &skips));
     step("doc tests", &doc_tests);
+    step("kernels", &|| older_kernels(options.require_kernel, &skips));
 
     report(&outcomes, &skips)
 }
@@ -197,6 +199,20 @@ fn doc_tests() -> Result<String> {
 fn passed_of_result(line: &str) -> Option<usize> {
     let counts = line.strip_prefix("test result: ")?.split_once(". ")?.1;
     counts.split_once(" passed")?.0.parse().ok()
+}
+
+/// Last, since from here on Ctrl-C is the guests' to hear of.
+fn older_kernels(require_kernel: bool, skips: &PathBuf) -> Result<String> {
+    let record = |what: &str, reason: &str| {
+        let file = OpenOptions::new().append(true).open(skips);
+        file.and_then(|mut file| writeln!(file, "{what}\t{reason}"))
+            .with_context(|| format!("write {}", skips.display()))
+    };
+    match kernels::obstacle() {
+        None => kernels::run(SERIES, "", &record),
+        Some(obstacle) if require_kernel => bail!("{obstacle}"),
+        Some(obstacle) => record("older kernels", &obstacle).map(|()| "skipped".to_owned()),
+    }
 }
 
 fn read_skips(skips: &PathBuf) -> Vec<(String, String)> {

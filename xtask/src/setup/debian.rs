@@ -9,6 +9,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
 
+use crate::kernels::image;
 use crate::step::run_logged;
 use crate::workspace;
 
@@ -70,12 +71,40 @@ pub(crate) fn install(packages: &[&str]) -> Result<()> {
 
 /// Takes one file out of a package into the folder `into`, without installing the package.
 pub(crate) fn extract(package: &str, file: &str, into: &Path) -> Result<()> {
+    fs::create_dir_all(into).with_context(|| format!("create {}", into.display()))?;
+    let scratch = unpack(package)?;
+    let name = Path::new(file).file_name().context("the file has a name")?;
+    fs::copy(scratch.join(file), into.join(name)).with_context(|| format!("copy {file}"))?;
+    fs::remove_dir_all(&scratch).context("remove the scratch folder")
+}
+
+/// Puts the kernel that the package `latest` depends on into the cache of kernels.
+pub(crate) fn keep_kernel(series: &str, latest: &str) -> Result<()> {
+    let output = Command::new("apt-cache")
+        .args(["depends", "--important", latest])
+        .output()
+        .context("start apt-cache")?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let package = kernel_of_depends(&text)
+        .with_context(|| format!("{latest} depends on no kernel: {}", text.trim()))?;
+    let scratch = unpack(package)?;
+    image::keep(series, &scratch)?;
+    fs::remove_dir_all(&scratch).context("remove the scratch folder")
+}
+
+fn kernel_of_depends(text: &str) -> Option<&str> {
+    text.lines()
+        .filter_map(|line| line.trim().strip_prefix("Depends: "))
+        .find(|package| package.starts_with("linux-image-"))
+}
+
+/// Downloads a package and unpacks it into a folder that is the caller's to remove.
+fn unpack(package: &str) -> Result<PathBuf> {
     let scratch = workspace::root().join("target/xtask/extract");
     if scratch.exists() {
         fs::remove_dir_all(&scratch).context("clear the scratch folder")?;
     }
     fs::create_dir_all(&scratch).context("create the scratch folder")?;
-    fs::create_dir_all(into).with_context(|| format!("create {}", into.display()))?;
     run_logged(
         &format!("download {package}"),
         Command::new("apt-get")
@@ -90,9 +119,7 @@ pub(crate) fn extract(package: &str, file: &str, into: &Path) -> Result<()> {
             .arg(&archive)
             .arg(&scratch),
     )?;
-    let name = Path::new(file).file_name().context("the file has a name")?;
-    fs::copy(scratch.join(file), into.join(name)).with_context(|| format!("copy {file}"))?;
-    fs::remove_dir_all(&scratch).context("remove the scratch folder")
+    Ok(scratch)
 }
 
 fn the_only_file(folder: &Path) -> Result<PathBuf> {
@@ -118,6 +145,16 @@ fn as_root(program: &str) -> Result<Command> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_kernel_is_found_by_what_the_latest_depends_on() {
+        let text = "linux-image-6.12-cloud-amd64\n  Depends: linux-image-6.12.9-cloud-amd64\n";
+        assert_eq!(
+            kernel_of_depends(text),
+            Some("linux-image-6.12.9-cloud-amd64")
+        );
+        assert_eq!(kernel_of_depends("linux-image-6.12-cloud-amd64\n"), None);
+    }
 
     #[test]
     fn only_debian_12_is_debian_12() {

@@ -9,6 +9,7 @@ use std::process::Stdio;
 
 use crate::bpf_toolchain;
 use crate::build_ebpf::LLVM_PREFIX;
+use crate::kernels::image;
 use crate::workspace::{cargo, find_command};
 
 /// What the machine is prepared for.
@@ -46,6 +47,13 @@ pub(crate) enum Install {
         package: &'static str,
         /// The command's path in it.
         file: &'static str,
+    },
+    /// A kernel to boot in QEMU, kept in the cache of tools and not installed.
+    Kernel {
+        /// Its series.
+        series: &'static str,
+        /// The package that depends on the newest of the series.
+        latest: &'static str,
     },
     /// A crate, built into the cache of tools.
     Crate {
@@ -149,6 +157,36 @@ pub(crate) const NEEDS: &[Need] = &[
         is_here: || has("initdb") || has_debian_postgresql(),
         install: Install::Packages(&["postgresql"]),
         elsewhere: "PostgreSQL's server programs (initdb, postgres)",
+    },
+    Need {
+        name: "QEMU",
+        why: "kernels",
+        purpose: Purpose::Test,
+        is_here: || has("qemu-system-x86_64") && has("busybox"),
+        install: Install::Packages(&["qemu-system-x86", "busybox-static"]),
+        elsewhere: "qemu-system-x86_64, and busybox linked statically",
+    },
+    Need {
+        name: "Linux 6.1",
+        why: "kernels",
+        purpose: Purpose::Test,
+        is_here: || image::is_here("6.1"),
+        install: Install::Kernel {
+            series: "6.1",
+            latest: "linux-image-cloud-amd64",
+        },
+        elsewhere: "Debian 12 (its kernels are booted in QEMU)",
+    },
+    Need {
+        name: "Linux 6.12",
+        why: "kernels",
+        purpose: Purpose::Test,
+        is_here: || image::is_here("6.12"),
+        install: Install::Kernel {
+            series: "6.12",
+            latest: "linux-image-6.12-cloud-amd64",
+        },
+        elsewhere: "Debian 12 (its kernels are booted in QEMU)",
     },
     Need {
         name: "cargo-nextest",

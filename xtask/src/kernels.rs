@@ -1,0 +1,264 @@
+//! `cargo xtask kernels`: the kernel tests on Debian's older kernels, in QEMU.
+//!
+//! The guest runs the integration tests of this workspace, the same executable as the host: what
+//! holds there and here is one text. KVM is not asked for, so that every machine can do it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use serde_json::Value;
+
+use crate::build_ebpf::build_ebpf;
+use crate::services::Interrupt;
+use crate::setup::{self, Purpose};
+use crate::step::tail;
+use crate::workspace::{self, find_command};
+
+pub(crate) mod image;
+mod initramfs;
+mod machine;
+mod report;
+
+use image::SERIES;
+use initramfs::Tree;
+use machine::{Heard, Machine, QEMU};
+use report::{Ending, Report};
+
+/// A guest runs the tests whose names begin so.
+const TESTS: &[&str] = &["kernel::", "liars::"];
+
+/// Except these, which do not fit into a machine that is emulated, each with its reason.
+const EXCEPT: &[(&str, &str)] = &[];
+
+/// A test that takes longer is killed.
+const TEST_BOUND: Duration = Duration::from_secs(120);
+
+/// A guest that takes longer is.
+const GUEST_BOUND: Duration = Duration::from_secs(900);
+
+/// What `cargo xtask kernels` is told.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct Options {
+    /// One series alone.
+    #[arg(long, value_parser = clap::builder::PossibleValuesParser::new(SERIES))]
+    only: Option<String>,
+    /// Only tests whose names contain this.
+    #[arg(long, default_value = "")]
+    filter: String,
+    /// Take what is installed as it is.
+    #[arg(long)]
+    skip_setup: bool,
+}
+
+/// Installs, builds, and runs the tests on each kernel.
+///
+/// # Errors
+/// A test fails, a guest does not come to its end, or something cannot be built.
+pub(crate) fn kernels(options: &Options) -> Result<()> {
+    if !options.skip_setup {
+        setup::setup(Purpose::Test)?;
+    }
+    build_ebpf()?;
+    let series: Vec<&str> = match &options.only {
+        Some(only) => vec![only],
+        None => SERIES.to_vec(),
+    };
+    println!("{}", run(&series, &options.filter, &|_, _| Ok(()))?);
+    Ok(())
+}
+
+/// Why no guest can be booted here, if so.
+pub(crate) fn obstacle() -> Option<String> {
+    if std::env::consts::ARCH != "x86_64" {
+        return Some("only kernels for x86-64 are booted".to_owned());
+    }
+    let missing: Vec<&str> = [QEMU, "busybox", "strip", "setpriv"]
+        .into_iter()
+        .filter(|command| find_command(command).is_none())
+        .collect();
+    if !missing.is_empty() {
+        return Some(format!("{} is not installed", missing.join(", ")));
+    }
+    let absent: Vec<&str> = SERIES
+        .iter()
+        .copied()
+        .filter(|series| !image::is_here(series))
+        .collect();
+    (!absent.is_empty()).then(|| format!("no kernel {} (cargo xtask setup)", absent.join(", ")))
+}
+
+/// Runs the tests on each kernel; returns what they came to. A test that cannot run there is handed
+/// to `record`, with the reason.
+///
+/// # Errors
+/// As [`kernels`].
+pub(crate) fn run(
+    series: &[&str],
+    filter: &str,
+    record: &dyn Fn(&str, &str) -> Result<()>,
+) -> Result<String> {
+    if let Some(obstacle) = obstacle() {
+        bail!("{obstacle}");
+    }
+    let interrupt = Interrupt::listen()?;
+    let built = build()?;
+    let names = tests_of(&built.test, filter)?;
+    let folder = workspace::root().join("target/xtask/kernels");
+    let tree = Tree::make(folder.join("tree"), &built.test, &built.programs)?;
+    let bound = TEST_BOUND.as_secs();
+    let list: String = names
+        .iter()
+        .map(|name| format!("{bound} {name}\n"))
+        .collect();
+    for (name, reason) in EXCEPT {
+        println!("  not run: {name}: {reason}");
+    }
+
+    let mut said = Vec::new();
+    let mut failed = false;
+    for series in series {
+        let initramfs = folder.join(format!("{series}.cpio"));
+        tree.pack(&image::modules(series)?, &list, &initramfs)?;
+        let started = Instant::now();
+        let console = folder.join(format!("{series}.console"));
+        let machine = Machine::boot(&image::kernel(series)?, &initramfs, &console)?;
+        let outcome = watch(&machine, names.len(), &interrupt)
+            .with_context(|| format!("the end of its console:\n{}", tail(&console, 15)));
+        drop(machine);
+        fs::remove_file(&initramfs).context("remove the initramfs")?;
+        let took = started.elapsed().as_secs_f64();
+        match outcome {
+            Ok(report) => {
+                let [ok, bad, skipped] = report.counts();
+                let release = report.release.as_deref().unwrap_or(series);
+                failed |= bad > 0;
+                for (name, reason) in report.skipped() {
+                    record(&format!("{name} on {release}"), reason)?;
+                }
+                said.push(format!(
+                    "{release}: {ok} ok, {bad} failed, {skipped} skipped in {took:.0} s"
+                ));
+            }
+            Err(error) => {
+                ensure!(!interrupt.came(), "interrupted");
+                failed = true;
+                said.push(format!("{series}: {error:#}"));
+            }
+        }
+    }
+    let said = said.join("; ");
+    ensure!(!failed, "{said}");
+    Ok(said)
+}
+
+/// Listens to a guest until it is off, and shows each test as it ends.
+fn watch(machine: &Machine, tests: usize, interrupt: &Interrupt) -> Result<Report> {
+    let started = Instant::now();
+    let mut report = Report::default();
+    loop {
+        ensure!(!interrupt.came(), "interrupted");
+        let elapsed = started.elapsed();
+        let run = report.tested.len();
+        ensure!(
+            elapsed < GUEST_BOUND,
+            "ended after {} s, with {run} of {tests} tests run",
+            elapsed.as_secs()
+        );
+        match machine.hear(Duration::from_millis(200)) {
+            Heard::Nothing => {}
+            Heard::Off if report.is_complete => return Ok(report),
+            Heard::Off => bail!("it went off with {run} of {tests} tests run"),
+            Heard::Line(line) => {
+                report.hear(&line);
+                show(&report, &line, tests, elapsed);
+            }
+        }
+    }
+}
+
+/// One line for each test, and what a failed one wrote.
+fn show(report: &Report, line: &str, tests: usize, elapsed: Duration) {
+    let word = line.split(' ').next().unwrap_or_default();
+    let at = format!("{:>4} s", elapsed.as_secs());
+    match (word, report.tested.last()) {
+        ("booted", _) => {
+            let release = report.release.as_deref().unwrap_or_default();
+            println!("{at}  kernel {release}, {tests} tests");
+        }
+        ("|", Some(_)) => println!("        {}", line.trim_end()),
+        (_, Some(tested)) if !report.is_complete => {
+            let said = match &tested.ending {
+                Ending::Ok => "ok".to_owned(),
+                Ending::Failed(how) => format!("FAILED ({how})"),
+                Ending::Skipped(reason) => format!("skipped ({reason})"),
+            };
+            println!("{at}  {:>6} s  {}: {said}", tested.seconds, tested.name);
+        }
+        _ => {}
+    }
+}
+
+/// The executables of the workspace.
+struct Built {
+    /// The integration tests.
+    test: PathBuf,
+    /// The programs that they start.
+    programs: Vec<PathBuf>,
+}
+
+fn build() -> Result<Built> {
+    eprintln!("build: the workspace's programs and the tests");
+    let started = Instant::now();
+    let programs = executables(&["build", "--workspace", "--exclude", "xtask", "--bins"])?;
+    let tests = executables(&["test", "--package", "tests", "--test", "it", "--no-run"])?;
+    eprintln!("build: {:.1} s", started.elapsed().as_secs_f64());
+    // With an integration test, cargo also builds its package's programs.
+    let test = tests.into_iter().find(|path| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        name.starts_with("it-")
+    });
+    Ok(Built {
+        test: test.context("cargo names the test executable")?,
+        programs,
+    })
+}
+
+/// Runs cargo; returns the executables that it names.
+fn executables(arguments: &[&str]) -> Result<Vec<PathBuf>> {
+    let output = workspace::cargo()
+        .args(arguments)
+        .args(["--quiet", "--message-format", "json-render-diagnostics"])
+        .stderr(std::process::Stdio::inherit())
+        .output()
+        .context("start cargo")?;
+    ensure!(output.status.success(), "cargo: {}", output.status);
+    let text = String::from_utf8_lossy(&output.stdout);
+    let messages = text
+        .lines()
+        .filter_map(|line| serde_json::from_str(line).ok());
+    Ok(messages
+        .filter_map(|message: Value| Some(PathBuf::from(message["executable"].as_str()?)))
+        .collect())
+}
+
+/// The names of the tests to run.
+fn tests_of(test: &Path, filter: &str) -> Result<Vec<String>> {
+    let output = Command::new(test)
+        .args(["--list", "--format", "terse"])
+        .output()
+        .context("list the tests")?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let names: Vec<String> = text
+        .lines()
+        .filter_map(|line| line.strip_suffix(": test"))
+        .filter(|name| TESTS.iter().any(|start| name.starts_with(start)))
+        .filter(|name| !EXCEPT.iter().any(|(except, _)| name == except))
+        .filter(|name| name.contains(filter))
+        .map(str::to_owned)
+        .collect();
+    ensure!(!names.is_empty(), "no test matches");
+    Ok(names)
+}
