@@ -4,6 +4,7 @@ use std::env;
 use std::fs::OpenOptions;
 use std::io::Write as _;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
@@ -62,7 +63,8 @@ impl Scene {
             let mut service = Process::start(command.args(ports).arg(manner))?;
             let page = format!("http://{management}/metrics");
             service.wait_for_url(&page, BOUND).await?;
-            let name = command.get_program().to_string_lossy().into_owned();
+            let program = Path::new(command.get_program()).file_name();
+            let name = program.unwrap_or_default().to_string_lossy().into_owned();
             let claims = ["--counts=websocket".to_owned()];
             Self::watch(service, &name, Vec::new(), public, management, &claims).await
         };
