@@ -16,8 +16,8 @@ use crate::workspace;
 mod debian;
 mod needs;
 
-pub(crate) use needs::Purpose;
-use needs::{Install, NEEDS, Need};
+use needs::{Install, NEEDS, Need, PythonTool};
+pub(crate) use needs::{KOSOKU, Purpose};
 
 /// Prints the table, and fails if something is missing.
 ///
@@ -116,6 +116,7 @@ fn install(missing: &[&Need]) -> Result<()> {
                 version,
                 options,
             } => install_crate(name, version, options, &tools)?,
+            Install::Python(tool) => install_python(tool)?,
             Install::Components(components) => run_logged(
                 "rustup component add",
                 Command::new("rustup")
@@ -145,5 +146,23 @@ fn install_crate(name: &str, version: &str, options: &[&str], tools: &Path) -> R
             .env("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "16")
             .env("CARGO_PROFILE_RELEASE_DEBUG", "false")
             .env_remove("CARGO_TARGET_DIR"),
+    )
+}
+
+/// The environment is made anew: one that was left half-made has no command, and is in the way.
+fn install_python(tool: &PythonTool) -> Result<()> {
+    let PythonTool { name, version } = tool;
+    let environment = tool.environment()?;
+    run_logged(
+        &format!("make a Python environment for {name}"),
+        Command::new("python3")
+            .args(["-m", "venv", "--clear"])
+            .arg(&environment),
+    )?;
+    run_logged(
+        &format!("install {name}"),
+        Command::new(environment.join("bin/python"))
+            .args(["-m", "pip", "install", "--no-input"])
+            .arg(format!("{name}=={version}")),
     )
 }

@@ -3,6 +3,7 @@
 //! Every step runs, also after one has failed, and the table at the end has them all, with each test
 //! that could not run here and why. What a step checks is that step's business.
 
+use std::env;
 use std::fs::{self, OpenOptions};
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::PathBuf;
@@ -13,7 +14,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::build_ebpf::build_ebpf;
 use crate::kernels::image::SERIES;
-use crate::setup::{self, Purpose};
+use crate::setup::{self, KOSOKU, Purpose};
 use crate::{kernels, tidy, workspace};
 
 /// The workspace's own lints are errors already; this adds what clippy only warns of.
@@ -150,6 +151,12 @@ fn nextest(require_kernel: bool, skips: &PathBuf) -> Result<String> {
     }
     let mut nextest = cargo(&["nextest", "run", "--workspace"])?;
     nextest.env("PLUMBLINE_SKIPS", skips);
+    // One that the caller names comes first.
+    if env::var_os("KOSOKU").is_none()
+        && let Some(kosoku) = KOSOKU.command()
+    {
+        nextest.env("KOSOKU", kosoku);
+    }
     if require_kernel {
         nextest.env("PLUMBLINE_REQUIRE_KERNEL", "1");
     }

@@ -85,7 +85,9 @@ impl Tree {
         let object = workspace::root().join("target/ebpf/observer-ebpf");
         tree.copy(&object, object.strip_prefix("/").unwrap_or(&object))?;
         let package = workspace::root().join("tests");
-        let package = tree.root.join(package.strip_prefix("/").unwrap_or(&package));
+        let package = tree
+            .root
+            .join(package.strip_prefix("/").unwrap_or(&package));
         fs::create_dir_all(&package).with_context(|| format!("create {}", package.display()))?;
         Ok(tree)
     }

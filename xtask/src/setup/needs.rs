@@ -4,13 +4,15 @@
 //! install elsewhere. It installs nothing.
 
 use std::fs;
-use std::path::Path;
-use std::process::Stdio;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
-use crate::bpf_toolchain;
+use anyhow::Result;
+
 use crate::build_ebpf::LLVM_PREFIX;
 use crate::kernels::image;
 use crate::workspace::{cargo, find_command};
+use crate::{bpf_toolchain, workspace};
 
 /// What the machine is prepared for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,8 +66,38 @@ pub(crate) enum Install {
         /// Options for `cargo install`.
         options: &'static [&'static str],
     },
+    /// A Python package, in a virtual environment in the cache of tools.
+    Python(&'static PythonTool),
     /// Components of the Rust toolchain.
     Components(&'static [&'static str]),
+}
+
+/// A command of a Python package, as [`Install::Python`] installs it.
+pub(crate) struct PythonTool {
+    /// The package, and its command.
+    pub(crate) name: &'static str,
+    /// The exact version.
+    pub(crate) version: &'static str,
+}
+
+/// The Autobahn cases, for WebSocket conformance.
+pub(crate) const KOSOKU: PythonTool = PythonTool {
+    name: "kosoku",
+    version: "0.1.0",
+};
+
+impl PythonTool {
+    /// Its virtual environment: another version has another.
+    pub(crate) fn environment(&self) -> Result<PathBuf> {
+        let Self { name, version } = self;
+        Ok(workspace::tools_dir()?.join(format!("python/{name}-{version}")))
+    }
+
+    /// The command, where `setup` has installed it.
+    pub(crate) fn command(&self) -> Option<PathBuf> {
+        let command = self.environment().ok()?.join("bin").join(self.name);
+        command.is_file().then_some(command)
+    }
 }
 
 /// Every need, in the order in which it is installed.
@@ -189,6 +221,23 @@ pub(crate) const NEEDS: &[Need] = &[
         elsewhere: "Debian 12 (its kernels are booted in QEMU)",
     },
     Need {
+        name: "Python with venv",
+        why: "kosoku; tests: locking and checking SQLite",
+        purpose: Purpose::Test,
+        // Debian's python3 has the module and lacks what it needs.
+        is_here: || succeeds(Command::new("python3").args(["-c", "import ensurepip, venv"])),
+        install: Install::Packages(&["python3-venv"]),
+        elsewhere: "Python 3 with venv and ensurepip",
+    },
+    Need {
+        name: "kosoku",
+        why: "tests: WebSocket conformance by the Autobahn cases",
+        purpose: Purpose::Test,
+        is_here: || KOSOKU.command().is_some(),
+        install: Install::Python(&KOSOKU),
+        elsewhere: "pip install kosoku==0.1.0, and name the command in KOSOKU",
+    },
+    Need {
         name: "cargo-nextest",
         why: "test",
         purpose: Purpose::Test,
@@ -221,8 +270,11 @@ fn has(command: &str) -> bool {
 
 fn cargo_has(subcommand: &str) -> bool {
     // The commands of absent components exist as rustup's proxies: only starting them tells.
-    cargo()
-        .args([subcommand, "--version"])
+    succeeds(cargo().args([subcommand, "--version"]))
+}
+
+fn succeeds(command: &mut Command) -> bool {
+    command
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .status()

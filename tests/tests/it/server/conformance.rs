@@ -36,7 +36,7 @@ async fn the_gateway_conforms_but_for_the_echo() {
     }));
     tokio::spawn(async move { axum::serve(listener, router).await });
     let Some(echo) = run_suite(echo).await else {
-        return tests::skip("no kosoku: `pip install kosoku`, or name it in KOSOKU");
+        return tests::skip("no kosoku: `cargo xtask setup` installs it, KOSOKU names it");
     };
 
     let relay = Relay::start(&[]).await.unwrap();
