@@ -14,6 +14,7 @@ use crate::step::run_logged;
 use crate::workspace;
 
 mod debian;
+pub(crate) mod foreign;
 mod needs;
 
 use needs::{Install, NEEDS, Need, PythonTool};
@@ -117,6 +118,7 @@ fn install(missing: &[&Need]) -> Result<()> {
                 options,
             } => install_crate(name, version, options, &tools)?,
             Install::Python(tool) => install_python(tool)?,
+            Install::Foreign(install) => install()?,
             Install::Components(components) => run_logged(
                 "rustup component add",
                 Command::new("rustup")

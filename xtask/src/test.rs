@@ -14,7 +14,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::build_ebpf::build_ebpf;
 use crate::kernels::image::SERIES;
-use crate::setup::{self, KOSOKU, Purpose};
+use crate::setup::{self, KOSOKU, Purpose, foreign};
 use crate::{kernels, tidy, workspace};
 
 /// The workspace's own lints are errors already; this adds what clippy only warns of.
@@ -156,6 +156,9 @@ fn nextest(require_kernel: bool, skips: &PathBuf) -> Result<String> {
         && let Some(kosoku) = KOSOKU.command()
     {
         nextest.env("KOSOKU", kosoku);
+    }
+    if env::var_os("PLUMBLINE_FOREIGN").is_none() {
+        nextest.env("PLUMBLINE_FOREIGN", foreign::folder()?);
     }
     if require_kernel {
         nextest.env("PLUMBLINE_REQUIRE_KERNEL", "1");

@@ -9,6 +9,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::Result;
 
+use super::foreign;
 use crate::build_ebpf::LLVM_PREFIX;
 use crate::kernels::image;
 use crate::workspace::{cargo, find_command};
@@ -68,6 +69,8 @@ pub(crate) enum Install {
     },
     /// A Python package, in a virtual environment in the cache of tools.
     Python(&'static PythonTool),
+    /// Packages of another language, in the cache of tools.
+    Foreign(fn() -> Result<()>),
     /// Components of the Rust toolchain.
     Components(&'static [&'static str]),
 }
@@ -238,6 +241,38 @@ pub(crate) const NEEDS: &[Need] = &[
         elsewhere: "pip install kosoku==0.1.0, and name the command in KOSOKU",
     },
     Need {
+        name: "HAProxy",
+        why: "tests: a service that is not ours",
+        purpose: Purpose::Test,
+        is_here: || has("haproxy"),
+        install: Install::Packages(&["haproxy"]),
+        elsewhere: "HAProxy 2.4 or later, with its Prometheus exporter",
+    },
+    Need {
+        name: "Node and npm",
+        why: "tests: a service that is not ours",
+        purpose: Purpose::Test,
+        is_here: || has("node") && has("npm"),
+        install: Install::Packages(&["nodejs", "npm"]),
+        elsewhere: "Node 18 or later, with npm",
+    },
+    Need {
+        name: "Node packages",
+        why: "tests: a service on ws and prom-client",
+        purpose: Purpose::Test,
+        is_here: foreign::has_node,
+        install: Install::Foreign(foreign::install_node),
+        elsewhere: "npm install ws prom-client, in the folder that PLUMBLINE_FOREIGN names, node/",
+    },
+    Need {
+        name: "Python packages",
+        why: "tests: a service on websockets and prometheus_client",
+        purpose: Purpose::Test,
+        is_here: foreign::has_python,
+        install: Install::Foreign(foreign::install_python),
+        elsewhere: "the same by pip, in a virtual environment python/ of that folder",
+    },
+    Need {
         name: "cargo-nextest",
         why: "test",
         purpose: Purpose::Test,
@@ -273,7 +308,7 @@ fn cargo_has(subcommand: &str) -> bool {
     succeeds(cargo().args([subcommand, "--version"]))
 }
 
-fn succeeds(command: &mut Command) -> bool {
+pub(super) fn succeeds(command: &mut Command) -> bool {
     command
         .stdout(Stdio::null())
         .stderr(Stdio::null())

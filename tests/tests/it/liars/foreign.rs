@@ -1,14 +1,9 @@
 //! Services that are not ours, in the languages and with the libraries that users have.
 //!
-//! Each is believed when its gauge is right and caught when it is not. Their packages are looked
-//! for in `target/foreign`, where these commands put them:
-//!
-//! ```text
-//! python3 -m venv target/foreign/python
-//! target/foreign/python/bin/pip install websockets prometheus_client
-//! npm install --prefix target/foreign/node ws prom-client
-//! ```
+//! Each is believed when its gauge is right and caught when it is not. `cargo xtask setup` installs
+//! their packages into its cache of tools; `PLUMBLINE_FOREIGN` names the folder.
 
+use std::env;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -22,12 +17,22 @@ fn folder(of: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(of)
 }
 
+/// What `setup` has installed for a language.
+fn installed(what: &str) -> PathBuf {
+    env::var_os("PLUMBLINE_FOREIGN")
+        .map(PathBuf::from)
+        .unwrap_or_default()
+        .join(what)
+}
+
 /// The command, if it can run here; else the skip is recorded.
 fn python() -> Option<Command> {
-    let python = folder("../target/foreign/python/bin/python3");
+    let python = installed("python/bin/python3");
     let needs = ["-c", "import websockets.asyncio.server, prometheus_client"];
     if !succeeds(Command::new(&python).args(needs)) {
-        tests::skip("needs python3 with websockets and prometheus_client in target/foreign/python");
+        tests::skip(
+            "needs python3 with websockets and prometheus_client in $PLUMBLINE_FOREIGN/python",
+        );
         return None;
     }
     let mut command = Command::new(python);
@@ -37,11 +42,11 @@ fn python() -> Option<Command> {
 
 /// As [`python`].
 fn node() -> Option<Command> {
-    let modules = folder("../target/foreign/node/node_modules");
+    let modules = installed("node/node_modules");
     let mut node = Command::new("node");
     node.env("NODE_PATH", &modules);
     if !succeeds(node.args(["-e", "require('ws'); require('prom-client')"])) {
-        tests::skip("needs node with ws and prom-client in target/foreign/node");
+        tests::skip("needs node with ws and prom-client in $PLUMBLINE_FOREIGN/node");
         return None;
     }
     let mut command = Command::new("node");

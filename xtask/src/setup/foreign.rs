@@ -1,0 +1,65 @@
+//! Packages of other languages, on which tests stand services that are not ours.
+//!
+//! They are kept in the cache of tools, and the tests are told where: they install nothing.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::Result;
+
+use super::run_logged;
+use crate::workspace;
+
+const PYTHON_PACKAGES: [&str; 2] = ["websockets==17.4", "prometheus_client==0.26.0"];
+const NODE_PACKAGES: [&str; 2] = ["ws@8", "prom-client@15"];
+
+/// Where they are: `python` is a virtual environment, `node` has `node_modules`.
+pub(crate) fn folder() -> Result<PathBuf> {
+    Ok(workspace::tools_dir()?.join("foreign"))
+}
+
+/// Whether the Python packages are here.
+pub(crate) fn has_python() -> bool {
+    let module = "import websockets, prometheus_client";
+    folder().is_ok_and(|folder| {
+        super::needs::succeeds(Command::new(folder.join("python/bin/python")).args(["-c", module]))
+    })
+}
+
+/// Whether the Node packages are here.
+pub(crate) fn has_node() -> bool {
+    folder().is_ok_and(|folder| {
+        let modules = folder.join("node/node_modules");
+        modules.join("ws").is_dir() && modules.join("prom-client").is_dir()
+    })
+}
+
+/// Installs the Python packages, in an environment that is made anew.
+pub(crate) fn install_python() -> Result<()> {
+    let environment = folder()?.join("python");
+    run_logged(
+        "make a Python environment for services in tests",
+        Command::new("python3")
+            .args(["-m", "venv", "--clear"])
+            .arg(&environment),
+    )?;
+    run_logged(
+        "install Python packages for services in tests",
+        Command::new(environment.join("bin/python"))
+            .args(["-m", "pip", "install", "--no-input"])
+            .args(PYTHON_PACKAGES),
+    )
+}
+
+/// Installs the Node packages.
+pub(crate) fn install_node() -> Result<()> {
+    let node = folder()?.join("node");
+    std::fs::create_dir_all(&node)?;
+    run_logged(
+        "install Node packages for services in tests",
+        Command::new("npm")
+            .args(["install", "--no-audit", "--no-fund", "--prefix"])
+            .arg(&node)
+            .args(NODE_PACKAGES),
+    )
+}
