@@ -3,7 +3,7 @@
 //! A connection's source port is chosen from `net.ipv4.ip_local_port_range`, by default 32768 and
 //! up. A service there might meet a client that has its port on another address.
 
-use std::net::{Ipv6Addr, TcpListener};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::process;
 use std::sync::atomic::{AtomicU16, Ordering};
 
@@ -38,4 +38,12 @@ mod tests {
         assert_ne!(one, other);
         assert!((FIRST..FIRST + COUNT).contains(&one));
     }
+}
+
+/// A free port on IPv4 loopback.
+///
+/// # Errors
+/// Every port is taken.
+pub fn free_address() -> Result<SocketAddr> {
+    Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, free()?)))
 }

@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use tests::load::{Books, Crowd, Ending, Kind, Target};
 use tests::process::{Process, Signal};
-use tests::{scrape, wait};
-use tokio::net::TcpListener;
+use tests::{port, scrape, wait};
 
 const BOUND: Duration = Duration::from_secs(10);
 
 /// The lying server on ports of its own, its public address, and its metrics page.
 async fn liar() -> (Process, SocketAddr, String) {
-    let (public, management) = (free_address().await, free_address().await);
+    let address = || port::free_address().expect("a free port");
+    let (public, management) = (address(), address());
     let mut liar = Process::spawn(
         "liar_no_decrement_on_abort",
         [
@@ -25,11 +25,6 @@ async fn liar() -> (Process, SocketAddr, String) {
     let page = format!("http://{management}/metrics");
     liar.wait_for_url(&page, BOUND).await.expect("it listens");
     (liar, public, page)
-}
-
-async fn free_address() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("bind");
-    listener.local_addr().expect("an address")
 }
 
 async fn gauge_becomes(page: &str, expected: f64) {

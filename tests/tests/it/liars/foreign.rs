@@ -11,7 +11,9 @@ use tests::kernel_or_skip;
 use tests::load::{Crowd, Ending, Kind, Target};
 use tests::process::Process;
 
-use super::scene::{BOUND, Scene, free_address};
+use tests::port::free_address;
+
+use super::scene::{BOUND, Scene};
 
 fn folder(of: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(of)
@@ -142,9 +144,9 @@ async fn haproxy_is_believed_and_its_stalled_queue_is_named() {
     if !kernel_or_skip() {
         return;
     }
-    let free = async || free_address().await.expect("a free port");
-    let (public, management) = (free().await, free().await);
-    let (backend, unused) = (free().await, free().await);
+    let free = || free_address().expect("a free port");
+    let (public, management) = (free(), free());
+    let (backend, unused) = (free(), free());
     let mut relay = Process::spawn(
         "liar_half_open",
         [

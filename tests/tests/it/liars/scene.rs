@@ -11,9 +11,10 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 use tests::load::{Crowd, Kind, Target};
+use tests::port::free_address;
 use tests::process::Process;
 use tests::{http, kernel_or_skip, wait};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio_tungstenite::WebSocketStream;
 
 /// For what takes a moment on a machine that is busy with other things.
@@ -58,7 +59,7 @@ impl Scene {
             return None;
         }
         let scene = async {
-            let (public, management) = (free_address().await?, free_address().await?);
+            let (public, management) = (free_address()?, free_address()?);
             let ports = [public, management].map(|address| address.port().to_string());
             let mut service = Process::start(command.args(ports).arg(manner))?;
             let page = format!("http://{management}/metrics");
@@ -76,7 +77,7 @@ impl Scene {
     }
 
     async fn open(liar: &str, arguments: &[String], counts: &str) -> Result<Self> {
-        let (public, management) = (free_address().await?, free_address().await?);
+        let (public, management) = (free_address()?, free_address()?);
         let mut start = vec![
             format!("--public-address={public}"),
             format!("--management-address={management}"),
@@ -97,7 +98,7 @@ impl Scene {
         management: SocketAddr,
         claims: &[String],
     ) -> Result<Self> {
-        let web = free_address().await?;
+        let web = free_address()?;
         let mut target = vec![
             "--name=liar".to_owned(),
             format!("--listen=:{}", public.port()),
@@ -283,9 +284,4 @@ async fn read(url: &str) -> Result<Value> {
     let answer = http::get(url).await?;
     ensure!(answer.status == 200, "GET {url}: {}", answer.status);
     serde_json::from_str(&answer.body).context("parse the report")
-}
-
-pub(crate) async fn free_address() -> Result<SocketAddr> {
-    let listener = TcpListener::bind("127.0.0.1:0").await.context("bind")?;
-    listener.local_addr().context("an address")
 }
