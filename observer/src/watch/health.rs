@@ -76,7 +76,6 @@ impl Watched {
                 .is_none_or(|blind| blind == Blind::WitnessesDisagree)
         {
             health.distrust = Some(Blind::Lost);
-            health.epoch += 1;
             self.wanted.notify_one();
         }
         health.clone()
@@ -122,9 +121,14 @@ impl Watched {
     fn survey(&self) {
         let began = Instant::now();
         let losses = self.losses();
-        let is_first = lock(&self.state).survey.is_none();
+        let (is_first, distrust) = {
+            let health = lock(&self.state);
+            (health.survey.is_none(), health.distrust)
+        };
         let surveyed = if is_first {
             self.endpoint.seed()
+        } else if distrust == Some(Blind::Lost) {
+            self.endpoint.reconcile_sockets()
         } else {
             self.endpoint.reconcile()
         };
@@ -132,7 +136,8 @@ impl Watched {
         let before = health.distrust;
         match surveyed {
             Ok(survey) => {
-                if is_first || survey.repairs > 0 || before.is_some() {
+                // A lost event that was no event of this endpoint has left its counts as they were.
+                if is_first || survey.repairs > 0 || before == Some(Blind::WitnessesDisagree) {
                     health.epoch += 1;
                 }
                 health.repairs += survey.repairs;

@@ -81,6 +81,25 @@ impl Endpoint {
         })
     }
 
+    /// Compares the witnesses socket by socket, although their counts agree: an event was lost, and
+    /// under churn the bounds of the counts are wider than one event.
+    ///
+    /// # Errors
+    /// When a witness fails.
+    pub fn reconcile_sockets(&self) -> Result<Survey, WitnessError> {
+        let mut repairs = 0;
+        if let Some(probe) = self.probe() {
+            let before = self.differences(probe)?;
+            let now = self.differences(probe)?;
+            repairs = self.repair_what_stands(probe, &before, &now)?;
+        }
+        let survey = self.reconcile()?;
+        Ok(Survey {
+            repairs: repairs + survey.repairs,
+            ..survey
+        })
+    }
+
     /// Corrects what changed between a dump and its insertion, of which the programs saw nothing.
     ///
     /// The counts do not show it: under churn their bounds are wider than what it takes.
