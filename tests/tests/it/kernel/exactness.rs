@@ -7,6 +7,7 @@ use tests::honest::Honest;
 use tests::kernel_or_skip;
 use tests::load::{Crowd, Ending, Kind};
 use tests::observer::{Checks, Observer};
+use tests::wait::slowness;
 
 use super::both_gauges;
 
@@ -20,11 +21,13 @@ async fn fifty_thousand_connections_at_full_speed_are_counted_to_the_last_one() 
     if !kernel_or_skip() {
         return;
     }
+    let connections = CONNECTIONS / u64::from(slowness());
     let relay = Honest::start(Ipv4Addr::LOCALHOST.into())
         .await
         .expect("relay");
     // The product's own settle: a service on a busy machine accepts some time after the kernel.
-    let targets = both_gauges(&relay).map(|target| target.with("settle", "1s"));
+    let settle = format!("{}s", slowness());
+    let targets = both_gauges(&relay).map(|target| target.with("settle", &settle));
     let observer = Observer::start(&targets).await.expect("observer");
     let names = ["websockets", "connections"];
     let mut before = Vec::new();
