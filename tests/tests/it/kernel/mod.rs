@@ -15,7 +15,7 @@ fn both_gauges(relay: &Honest) -> [Watched; 2] {
     [
         target("websockets"),
         target("connections")
-            .with("gauge", "http_open_connections")
+            .with("gauge", "http_open_connections{port=\"public\"}")
             .with("counts", "established"),
     ]
 }
