@@ -21,7 +21,7 @@ async fn fifty_thousand_connections_at_full_speed_are_counted_to_the_last_one() 
     if !kernel_or_skip() {
         return;
     }
-    let connections = CONNECTIONS / u64::from(slowness());
+    let connections = CONNECTIONS / u64::from(slowness().pow(2));
     let relay = Honest::start(Ipv4Addr::LOCALHOST.into())
         .await
         .expect("relay");
