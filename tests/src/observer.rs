@@ -28,16 +28,17 @@ pub struct Watched {
 }
 
 impl Watched {
-    /// A target that is checked every 100 ms; `settle` is 200 ms.
+    /// A target that is checked every 100 ms; `settle` is 200 ms. On a slow machine both are longer.
     pub fn new(name: &'static str, listen: &str, gauge_url: &str) -> Self {
         let text = String::new();
+        let ms = |ms: u32| format!("{}ms", ms * wait::slowness());
         Self { name, text }
             .with("name", name)
             .with("listen", listen)
             .with_urls(&[gauge_url])
-            .with("interval", "100ms")
-            .with("scrape-timeout", "100ms")
-            .with("settle", "200ms")
+            .with("interval", &ms(100))
+            .with("scrape-timeout", &ms(100))
+            .with("settle", &ms(200))
     }
 
     /// With a setting of its own, which replaces the one before.

@@ -8,7 +8,18 @@ use anyhow::{Result, bail};
 /// How often a predicate is asked.
 const BEAT: Duration = Duration::from_millis(20);
 
-/// Asks `probe` until it answers `Ok`, and returns what it answered.
+/// Names how many times slower than a machine of its own this one is: a number, in an emulated guest.
+pub const SLOWNESS_VARIABLE: &str = "PLUMBLINE_SLOWNESS";
+
+/// How many times longer everything may take here: 1, unless the environment says more.
+#[must_use]
+pub fn slowness() -> u32 {
+    let said = std::env::var(SLOWNESS_VARIABLE).ok();
+    said.and_then(|text| text.parse().ok()).unwrap_or(1).max(1)
+}
+
+/// Asks `probe` until it answers `Ok`, and returns what it answered. The bound is for a machine of
+/// its own: a slow one has more.
 ///
 /// # Errors
 /// `bound` has passed; the text has the probe's last refusal.
@@ -18,6 +29,7 @@ where
     E: Debug,
 {
     let started = Instant::now();
+    let bound = bound * slowness();
     loop {
         match probe().await {
             Ok(value) => return Ok(value),

@@ -13,7 +13,6 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::build_ebpf::build_ebpf;
-use crate::kernels::image::SERIES;
 use crate::setup::{self, KOSOKU, Purpose, foreign};
 use crate::{kernels, tidy, workspace};
 
@@ -219,7 +218,7 @@ fn older_kernels(require_kernel: bool, skips: &PathBuf) -> Result<String> {
             .with_context(|| format!("write {}", skips.display()))
     };
     match kernels::obstacle() {
-        None => kernels::run(SERIES, "", &record),
+        None => kernels::share(&record),
         Some(obstacle) if require_kernel => bail!("{obstacle}"),
         Some(obstacle) => record("older kernels", &obstacle).map(|()| "skipped".to_owned()),
     }

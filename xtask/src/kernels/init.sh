@@ -3,6 +3,8 @@
 # own, tells on the second serial line how it ended, and powers the machine off.
 # The console has the kernel's messages; a panic ends the machine, which the host sees.
 export PATH=/bin HOME=/ PLUMBLINE_REQUIRE_KERNEL=1 PLUMBLINE_SKIPS=/tmp/skips
+# Emulated, everything takes longer.
+export PLUMBLINE_SLOWNESS=5
 /bin/busybox --install -s /bin 2>/dev/null
 
 mount -t proc proc /proc

@@ -27,6 +27,9 @@ const FILES: &[(&str, &str)] = &[
     ("etc/hosts", "127.0.0.1 localhost\n::1 localhost\n"),
 ];
 
+/// The host's own, which a client of S3 wants to find.
+const CERTIFICATES: &str = "/etc/ssl/certs/ca-certificates.crt";
+
 /// A folder that becomes an initramfs.
 pub(crate) struct Tree {
     root: PathBuf,
@@ -80,6 +83,13 @@ impl Tree {
         for library in &tree.libraries {
             let inside = library.strip_prefix("/").unwrap_or(library);
             tree.copy(library, inside)?;
+        }
+        let certificates = Path::new(CERTIFICATES);
+        if certificates.is_file() {
+            tree.copy(
+                certificates,
+                certificates.strip_prefix("/").unwrap_or(certificates),
+            )?;
         }
         // Tests ask whether the BPF programs are built, on a path from their own package's folder.
         let object = workspace::root().join("target/ebpf/observer-ebpf");
