@@ -6,7 +6,10 @@
 use std::{
     cell::Cell,
     io,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -171,6 +174,7 @@ impl Pool {
                 }
                 Ok(Connection {
                     connection,
+                    is_suspect: AtomicBool::new(false),
                     admission,
                     metrics: &self.metrics,
                     _permit: permit,
@@ -224,6 +228,8 @@ struct Acquired<'a> {
 /// A connection on loan.
 pub(super) struct Connection<'a> {
     connection: PoolConnection<Any>,
+    /// Whether a statement failed on it.
+    is_suspect: AtomicBool,
     admission: Admission<'a>,
     metrics: &'a Arc<MetricsService>,
     _permit: SemaphorePermit<'a>,
@@ -237,6 +243,7 @@ impl<'a> Connection<'a> {
     ) -> (&mut AnyConnection, Statement<'_, 'a>) {
         let Self {
             connection,
+            is_suspect,
             admission,
             metrics,
             ..
@@ -247,9 +254,22 @@ impl<'a> Connection<'a> {
             Statement {
                 name,
                 stopwatch,
+                is_suspect,
                 admission,
             },
         )
+    }
+}
+
+impl Drop for Connection<'_> {
+    fn drop(&mut self) {
+        // A database may end a transaction by itself when a statement in it fails, as SQLite does on a
+        // full disk. The driver then still counts one as open: the next begin and commit would only
+        // set and release a savepoint, and nothing would be durable any more. A connection that is
+        // closed has no such past.
+        if self.is_suspect.load(Ordering::Relaxed) {
+            self.connection.close_on_drop();
+        }
     }
 }
 
@@ -257,6 +277,7 @@ impl<'a> Connection<'a> {
 pub(super) struct Statement<'s, 'a> {
     name: &'static str,
     stopwatch: Stopwatch,
+    is_suspect: &'s AtomicBool,
     admission: &'s Admission<'a>,
 }
 
@@ -266,6 +287,7 @@ impl Statement<'_, '_> {
         let Self {
             name: statement,
             stopwatch,
+            is_suspect,
             admission,
         } = self;
         let outcome = match &result {
@@ -274,7 +296,9 @@ impl Statement<'_, '_> {
             Err(_) => "failed",
         };
         stopwatch.finish(outcome);
-        admission.record(outcome != "failed", Instant::now());
+        let is_working = outcome != "failed";
+        is_suspect.fetch_or(!is_working, Ordering::Relaxed);
+        admission.record(is_working, Instant::now());
         result.map_err(|source| StoreError::Statement { statement, source })
     }
 }

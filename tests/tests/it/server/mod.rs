@@ -11,6 +11,7 @@ mod breakers;
 mod conformance;
 mod durability;
 mod endings;
+mod full_disk;
 mod hostile;
 mod metrics;
 mod ports;
