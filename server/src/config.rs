@@ -86,10 +86,13 @@ settings! {
     user_timeout, "SERVER_USER_TIMEOUT": Span = Span::seconds(30);
     /// Most WebSocket sessions at once [default: 100000]
     sessions_limit, "SERVER_SESSIONS_LIMIT": usize = 100_000;
-    /// Most WebSocket sessions at once of one account [default: 100000]
+    /// Most WebSocket sessions at once of one account; one more ends the oldest [default: 100000]
     account_sessions_limit, "SERVER_ACCOUNT_SESSIONS_LIMIT": usize = 100_000;
     /// Largest WebSocket message that a client may send, in bytes [default: 65536]
     frame_limit, "SERVER_FRAME_LIMIT": usize = 64 * 1024;
+    /// Most WebSocket frames per second that a session may send, with ten times that at once
+    /// [default: 5000]
+    frame_rate, "SERVER_FRAME_RATE": u32 = 5000;
     /// Most messages that a session is sent before it acks some [default: 256]
     unacked_limit, "SERVER_UNACKED_LIMIT": usize = 256;
     /// Messages queued for one session; what does not fit waits in the database [default: 64]
