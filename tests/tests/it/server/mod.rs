@@ -12,6 +12,7 @@ mod conformance;
 mod durability;
 mod endings;
 mod full_disk;
+mod half_open;
 mod hostile;
 mod metrics;
 mod ports;
