@@ -42,6 +42,10 @@ const SQLITE_SETTINGS: &str = "pragma journal_mode = wal; pragma synchronous = f
 /// What every PostgreSQL connection is set to: no statement holds a connection for ever.
 const POSTGRES_SETTINGS: &str = "set statement_timeout = '10s'";
 
+/// Longest wait for a statement, beyond what either database allows itself: one that does not answer at
+/// all, such as a host that is gone, would hold the connection until TCP gives up.
+const STATEMENT_TIMEOUT: Duration = Duration::from_secs(12);
+
 tokio::task_local! {
     /// Whether the acquisition in this task opened a connection; the pool's hook runs in the task.
     static IS_OPENED: Cell<bool>;
@@ -282,24 +286,33 @@ pub(super) struct Statement<'s, 'a> {
 }
 
 impl Statement<'_, '_> {
-    /// Ends the measurement with the statement's outcome.
-    pub(super) fn finish<T>(self, result: Result<T, sqlx::Error>) -> Result<T, StoreError> {
+    /// Runs it to its end and measures it.
+    pub(super) async fn run<T>(
+        self,
+        work: impl Future<Output = Result<T, sqlx::Error>>,
+    ) -> Result<T, StoreError> {
         let Self {
             name: statement,
             stopwatch,
             is_suspect,
             admission,
         } = self;
+        let result = timeout(STATEMENT_TIMEOUT, work)
+            .await
+            .map_err(|_| StoreError::Mute { statement })
+            .and_then(|result| {
+                result.map_err(|source| StoreError::Statement { statement, source })
+            });
         let outcome = match &result {
             Ok(_) => "ok",
-            Err(error) if is_refusal(error) => "refused",
+            Err(StoreError::Statement { source, .. }) if is_refusal(source) => "refused",
             Err(_) => "failed",
         };
         stopwatch.finish(outcome);
         let is_working = outcome != "failed";
         is_suspect.fetch_or(!is_working, Ordering::Relaxed);
         admission.record(is_working, Instant::now());
-        result.map_err(|source| StoreError::Statement { statement, source })
+        result
     }
 }
 
