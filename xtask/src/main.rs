@@ -12,6 +12,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
+mod bench;
 mod bpf_toolchain;
 mod build_ebpf;
 mod crowd;
@@ -49,6 +50,9 @@ enum Task {
     Demo,
     /// Run a server and an observer until Ctrl-C.
     Up,
+    /// Measure what the programs cost, and write it into BENCHMARKS.md.
+    #[command(subcommand)]
+    Bench(bench::Bench),
     /// Check and test everything; list what could not be tested here.
     Test(test::Options),
 }
@@ -70,6 +74,7 @@ fn run(task: Task) -> Result<()> {
         Task::BuildEbpf => build_ebpf::build_ebpf(),
         Task::Demo => demo::demo(),
         Task::Up => up::up(),
+        Task::Bench(what) => bench::bench(&what),
         Task::Test(options) => test::test(options),
     }
 }
