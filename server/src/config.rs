@@ -58,6 +58,8 @@ settings! {
     attachment_limit, "SERVER_ATTACHMENT_LIMIT": u64 = 64 * 1024 * 1024;
     /// Most uploads at once; each holds up to 5 MiB of memory [default: 16]
     uploads_limit, "SERVER_UPLOADS_LIMIT": usize = 16;
+    /// Longest time that one upload may take, with its wait for others to end [default: 10m]
+    upload_timeout, "SERVER_UPLOAD_TIMEOUT": Span = Span::seconds(600);
     /// Failures in a row after which the database or S3 is left alone for a while [default: 5]
     breaker_failures, "SERVER_BREAKER_FAILURES": u32 = 5;
     /// How long a failing database or S3 is left alone [default: 5s]
@@ -86,10 +88,13 @@ settings! {
     user_timeout, "SERVER_USER_TIMEOUT": Span = Span::seconds(30);
     /// Most WebSocket sessions at once [default: 100000]
     sessions_limit, "SERVER_SESSIONS_LIMIT": usize = 100_000;
-    /// Most WebSocket sessions at once of one account [default: 100000]
+    /// Most WebSocket sessions at once of one account; one more ends the oldest [default: 100000]
     account_sessions_limit, "SERVER_ACCOUNT_SESSIONS_LIMIT": usize = 100_000;
     /// Largest WebSocket message that a client may send, in bytes [default: 65536]
     frame_limit, "SERVER_FRAME_LIMIT": usize = 64 * 1024;
+    /// Most WebSocket frames per second that a session may send, with ten times that at once
+    /// [default: 5000]
+    frame_rate, "SERVER_FRAME_RATE": u32 = 5000;
     /// Most messages that a session is sent before it acks some [default: 256]
     unacked_limit, "SERVER_UNACKED_LIMIT": usize = 256;
     /// Messages queued for one session; what does not fit waits in the database [default: 64]

@@ -1,7 +1,7 @@
 //! What every request and session of one relay shares.
 
 use std::{
-    net::IpAddr,
+    net::{IpAddr, Ipv6Addr},
     sync::Arc,
     time::{Instant, SystemTime, UNIX_EPOCH},
 };
@@ -37,7 +37,7 @@ impl Relay {
     /// Allows a client to create an account, or not yet.
     pub(crate) fn limit_account(&self, client: IpAddr) -> Result<(), ApiError> {
         self.accounts_rate
-            .take(&client, Instant::now())
+            .take(&network_of(client), Instant::now())
             .map_err(ApiError::TooMany)
     }
 
@@ -49,6 +49,14 @@ impl Relay {
     }
 }
 
+/// What one client has of the address space: of IPv6 a whole network of 64 bits, as providers give it.
+fn network_of(client: IpAddr) -> IpAddr {
+    match client {
+        IpAddr::V4(_) => client,
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
+    }
+}
+
 /// The wall clock. Unit: milliseconds since the Unix epoch.
 pub(crate) fn now() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
@@ -57,4 +65,20 @@ pub(crate) fn now() -> i64 {
         .ok()
         .and_then(|since| i64::try_from(since.as_millis()).ok())
         .unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_cannot_choose_another_network() {
+        let check = |address: &str, expected: &str| {
+            let network = network_of(address.parse().unwrap());
+            assert_eq!(network, expected.parse::<IpAddr>().unwrap());
+        };
+        check("192.0.2.1", "192.0.2.1");
+        check("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::");
+        check("2001:db8:1:2::", "2001:db8:1:2::");
+    }
 }

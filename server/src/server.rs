@@ -27,6 +27,8 @@ use crate::{
 const MANAGEMENT_CONNECTIONS: usize = 256;
 /// How often buffered observations are moved into their histograms.
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
+/// Longest wait for the database to be closed, and then for a scrape in flight.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// Why the server cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -162,13 +164,14 @@ impl Server {
             let _ = ack_writer.await;
         };
         let is_drained = timeout(config.drain_timeout.get(), drained).await.is_ok();
-        relay.store.close().await;
+        // A database that does not answer holds up nobody's end.
+        let is_closed = timeout(LAST_WORDS, relay.store.close()).await.is_ok();
         stop_management.send_replace(true);
         // A scrape in flight is still answered, but nobody holds up the end.
-        let _ = timeout(Duration::from_secs(1), stop_management.closed()).await;
+        let _ = timeout(LAST_WORDS, stop_management.closed()).await;
         delivery.abort();
         upkeep.abort();
-        tracing::info!(is_drained, "stopped");
+        tracing::info!(is_drained, is_closed, "stopped");
     }
 }
 

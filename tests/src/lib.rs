@@ -8,6 +8,7 @@
 //! do. Errors are told in full, since nobody sees a test fail at leisure.
 
 pub mod bpf;
+pub mod cable;
 pub mod claim_page;
 pub mod database;
 pub mod honest;

@@ -116,6 +116,12 @@ impl Postgres {
         Ok(format!("postgres://relay@localhost/{name}?host={socket}"))
     }
 
+    /// The server's socket, for those who come by another way than [`Self::create_database`]'s.
+    #[must_use]
+    pub fn socket(&self) -> PathBuf {
+        self.directory.path().join(".s.PGSQL.5432")
+    }
+
     fn run(&self, program: &str, arguments: &[&str]) -> Result<()> {
         let output = self.command(program).args(arguments).output();
         let output = output.with_context(|| format!("run {program}"))?;

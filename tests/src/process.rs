@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 pub use rustix::process::Signal;
-use rustix::process::{Pid, kill_process};
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, kill_process, setrlimit};
 
 use crate::wait;
 
@@ -30,6 +30,19 @@ pub fn binary(name: &str) -> Result<PathBuf> {
         .map(|folder| folder.join(name))
         .find(|file| file.is_file());
     found.with_context(|| format!("{name} is not built: cargo build --workspace --bins"))
+}
+
+/// Lets this process have as many descriptors as the system allows: each connection is one.
+///
+/// # Errors
+/// The kernel refuses.
+pub fn raise_descriptor_limit() -> Result<()> {
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: maximum,
+        maximum,
+    };
+    setrlimit(Resource::Nofile, raised).context("raise the limit of open files")
 }
 
 /// A process that was started, and what it has said.

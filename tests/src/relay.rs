@@ -5,7 +5,7 @@
 
 mod client;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
@@ -94,6 +94,25 @@ impl Relay {
     /// As [`Self::start`].
     pub async fn start_in(directory: &Path, flags: &[&str]) -> Result<Self> {
         Self::start_with(directory, flags, &[]).await
+    }
+
+    /// Starts a server whose public port is on another address than the loopback's.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub async fn start_on(
+        address: impl Into<IpAddr>,
+        directory: &Path,
+        flags: &[String],
+    ) -> Result<Self> {
+        let public = SocketAddr::new(address.into(), 0);
+        let mut command = Command::new(process::binary("server")?);
+        command
+            .arg(format!("--public-address={public}"))
+            .args(["--management-address=127.0.0.1:0", "--data-dir"])
+            .arg(directory)
+            .args(flags);
+        Self::of(Process::start(&mut command)?).await
     }
 
     /// Starts a server with variables in its environment.

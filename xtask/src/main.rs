@@ -12,6 +12,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
+mod bench;
 mod bpf_toolchain;
 mod build_ebpf;
 mod crowd;
@@ -52,6 +53,9 @@ enum Task {
     Up,
     /// Run the kernel tests on Debian's older kernels, in QEMU.
     Kernels(kernels::Options),
+    /// Measure what the programs cost, and write it into BENCHMARKS.md.
+    #[command(subcommand)]
+    Bench(bench::Bench),
     /// Check and test everything; list what could not be tested here.
     Test(test::Options),
 }
@@ -74,6 +78,7 @@ fn run(task: Task) -> Result<()> {
         Task::Demo => demo::demo(),
         Task::Up => up::up(),
         Task::Kernels(options) => kernels::kernels(&options),
+        Task::Bench(what) => bench::bench(&what),
         Task::Test(options) => test::test(options),
     }
 }

@@ -24,9 +24,6 @@ use crate::workspace;
 /// A service that takes longer to stop is killed.
 const STOP_BOUND: Duration = Duration::from_secs(15);
 
-/// The ports that the programs have by default: public, management, the observer's own.
-const DEFAULT_PORTS: [u16; 3] = [3000, 9090, 10090];
-
 /// Set by Ctrl-C, SIGTERM or a closed terminal: every wait ends, and what was started is stopped.
 #[derive(Debug, Clone)]
 pub(crate) struct Interrupt(Arc<AtomicBool>);
@@ -62,12 +59,24 @@ pub(crate) struct Ports {
 }
 
 impl Ports {
+    /// Those that the programs have by default.
+    pub(crate) const DEFAULT: Self = Self {
+        public: 3000,
+        management: 9090,
+        observer: 10090,
+    };
+
     /// The default ones where they are free, others where they are taken.
     pub(crate) fn choose() -> Result<Self> {
         let listen = |port| TcpListener::bind((Ipv4Addr::UNSPECIFIED, port));
         // All are held until all are chosen: else one could be given out twice.
         let mut held = Vec::new();
-        for port in DEFAULT_PORTS {
+        let Self {
+            public,
+            management,
+            observer,
+        } = Self::DEFAULT;
+        for port in [public, management, observer] {
             held.push(
                 listen(port)
                     .or_else(|_| listen(0))
@@ -134,6 +143,11 @@ fn program(name: &str) -> PathBuf {
     workspace::target_dir().join("debug").join(name)
 }
 
+/// The same, built to be measured.
+fn release_program(name: &str) -> PathBuf {
+    workspace::target_dir().join("release").join(name)
+}
+
 /// A program that runs.
 pub(crate) struct Service {
     name: &'static str,
@@ -144,11 +158,21 @@ pub(crate) struct Service {
 impl Service {
     /// Starts the workspace's program `name`; both of its outputs go to its log.
     pub(crate) fn start(name: &'static str, arguments: &[String]) -> Result<Self> {
+        Self::start_file(&program(name), name, arguments)
+    }
+
+    /// The same, as it was built to be measured.
+    pub(crate) fn start_release(name: &'static str, arguments: &[String]) -> Result<Self> {
+        Self::start_file(&release_program(name), name, arguments)
+    }
+
+    fn start_file(file: &Path, name: &'static str, arguments: &[String]) -> Result<Self> {
         let folder = workspace::root().join("target/xtask");
         fs::create_dir_all(&folder).with_context(|| format!("create {}", folder.display()))?;
         let log = folder.join(format!("{name}.log"));
         let output = File::create(&log).with_context(|| format!("create {}", log.display()))?;
-        let child = Command::new(program(name))
+        let child = Command::new(file)
+            .current_dir(workspace::root())
             .args(arguments)
             .stdin(Stdio::null())
             .stdout(output.try_clone().context("share the log")?)
@@ -184,6 +208,16 @@ impl Service {
             format!("--web.listen-address=127.0.0.1:{}", ports.observer),
         ];
         Self::start("observer", &arguments)
+    }
+
+    /// Its process.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The file that has what it says.
+    pub(crate) fn log(&self) -> &Path {
+        &self.log
     }
 
     /// Fails if it has ended, with the end of its log.

@@ -3,6 +3,10 @@
 use axum::extract::ws::{CloseFrame, close_code};
 use tungstenite::error::{CapacityError, Error as SocketError, ProtocolError};
 
+/// The close code of a session whose place was taken, from the range for private use: a client that
+/// reads it should not connect again by itself, or two of them replace each other without end.
+const REPLACED: u16 = 4409;
+
 /// Why a session ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ending {
@@ -24,6 +28,10 @@ pub(crate) enum Ending {
     Binary,
     /// The client sent a text that is no frame of the gateway, or acks without end.
     NotUnderstood,
+    /// The client sends more frames than allowed.
+    TooManyFrames,
+    /// A newer session of the same account took this one's place.
+    Replaced,
     /// The database did not give the session its messages.
     Unavailable,
     /// The server is about to stop.
@@ -45,6 +53,8 @@ impl Ending {
             Self::NotText => "not_text",
             Self::Binary => "binary",
             Self::NotUnderstood => "not_understood",
+            Self::TooManyFrames => "too_many_frames",
+            Self::Replaced => "replaced",
             Self::Unavailable => "unavailable",
             Self::Draining => "draining",
             Self::Aborted => "aborted",
@@ -63,6 +73,8 @@ impl Ending {
             Self::NotText => (close_code::INVALID, "text is not UTF-8"),
             Self::Binary => (close_code::UNSUPPORTED, "frames are JSON text"),
             Self::NotUnderstood => (close_code::POLICY, "frame not understood"),
+            Self::TooManyFrames => (close_code::POLICY, "too many frames"),
+            Self::Replaced => (REPLACED, "replaced by a newer session"),
             Self::Unavailable => (close_code::AGAIN, "try again later"),
             Self::Draining => (close_code::RESTART, "service restart"),
         };

@@ -4,7 +4,7 @@
 //! is counted by owning its [`Registration`]; there is no other way in or out.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     mem,
     net::SocketAddr,
     sync::{
@@ -57,8 +57,10 @@ struct Accounts {
 
 #[derive(Default)]
 struct Account {
+    /// Sessions that are open or about to be, without those that newer ones replaced.
     reserved: usize,
-    sessions: HashMap<u64, Arc<Handle>>,
+    /// The oldest first.
+    sessions: BTreeMap<u64, Arc<Handle>>,
     /// How many stored messages were heard of.
     heard: u64,
     /// Whether the database had no message when it was last read, and none was heard of since: then
@@ -70,6 +72,16 @@ impl Account {
     fn hear(&mut self) {
         self.heard += 1;
         self.is_drained = false;
+    }
+
+    /// Ends the oldest session that nobody has asked to end yet; its place is free.
+    fn replace_oldest(&mut self) -> Result<(), Refusal> {
+        let is_replaced = |session: &Arc<Handle>| session.end(Ending::Replaced);
+        if !self.sessions.values().any(is_replaced) {
+            return Err(Refusal::TooMany);
+        }
+        self.reserved -= 1;
+        Ok(())
     }
 }
 
@@ -135,11 +147,11 @@ impl Handle {
         self.wake.notify_one();
     }
 
-    /// Asks the session to end; the first reason stands.
-    pub(crate) fn end(&self, ending: Ending) {
-        // Already asked to end: then it is awake as well.
-        let _ = self.ending.set(ending);
+    /// Asks the session to end; the first reason stands, and this says whether it is this one.
+    pub(crate) fn end(&self, ending: Ending) -> bool {
+        let is_first = self.ending.set(ending).is_ok();
         self.wake.notify_one();
+        is_first
     }
 
     /// Why the session was asked to end, if it was.
@@ -177,6 +189,7 @@ impl Hub {
         Ok(Reservation {
             hub: Arc::clone(self),
             account,
+            is_replaced: false,
         })
     }
 
@@ -291,12 +304,13 @@ impl Accounts {
         if self.is_draining {
             return Err(Refusal::Draining);
         }
-        let held = self
-            .by_id
-            .get(account)
-            .map_or(0, |account| account.reserved);
-        if self.reserved >= limit || held >= account_limit {
+        if self.reserved >= limit {
             return Err(Refusal::TooMany);
+        }
+        if let Some(account) = self.by_id.get_mut(account)
+            && account.reserved >= account_limit
+        {
+            account.replace_oldest()?;
         }
         self.reserved += 1;
         self.by_id.entry(account.clone()).or_default().reserved += 1;
@@ -308,6 +322,8 @@ impl Accounts {
 pub(crate) struct Reservation {
     hub: Arc<Hub>,
     account: AccountId,
+    /// Whether another session has its place among the account's.
+    is_replaced: bool,
 }
 
 impl Reservation {
@@ -354,8 +370,8 @@ impl Drop for Reservation {
             self.hub.emptied.notify_one();
         }
         if let Some(account) = accounts.by_id.get_mut(&self.account) {
-            account.reserved = account.reserved.saturating_sub(1);
-            if account.reserved == 0 {
+            account.reserved -= usize::from(!self.is_replaced);
+            if account.reserved == 0 && account.sessions.is_empty() {
                 accounts.by_id.remove(&self.account);
             }
         }
@@ -389,10 +405,18 @@ impl Registration {
 
 impl Drop for Registration {
     fn drop(&mut self) {
-        let Reservation { hub, account } = &self.reservation;
-        if let Some(account) = hub.lock().by_id.get_mut(account) {
+        let Reservation {
+            hub,
+            account,
+            is_replaced,
+        } = &mut self.reservation;
+        let mut accounts = hub.lock();
+        // Asked under the lock: once it is off the list, nobody replaces it any more.
+        *is_replaced = self.handle.ending() == Some(Ending::Replaced);
+        if let Some(account) = accounts.by_id.get_mut(account) {
             account.sessions.remove(&self.handle.id);
         }
+        drop(accounts);
         hub.metrics.count_session_closed(self.ending.label());
     }
 }
@@ -453,6 +477,43 @@ mod tests {
             }
             drop((reserved, open));
             prop_assert_eq!(active(&hub), 0);
+            prop_assert!(hub.lock().by_id.is_empty());
+        }
+    }
+
+    proptest! {
+        /// One session more than an account may have takes the place of its oldest, and places are
+        /// neither lost nor made, however sessions end meanwhile.
+        #[test]
+        fn an_account_has_as_many_places_as_it_may(steps in vec((0_u8..4, 0_usize..LIMIT), 0..64)) {
+            const PLACES: usize = 2;
+            let mut config = Given::default().over(Given::default());
+            config.account_sessions_limit = PLACES;
+            let hub = Arc::new(Hub::new(&config, hub().metrics.clone()));
+            let account = AccountId::generate();
+            let (mut reserved, mut open) = (Vec::new(), Vec::<(Registration, _)>::new());
+            for (step, pick) in steps {
+                let is_open = |(session, _): &&(Registration, _)| session.handle.ending().is_none();
+                match step {
+                    0 => {
+                        let oldest = open.iter().find(is_open).map(|(session, _)| session.handle.clone());
+                        let held = reserved.len() + open.iter().filter(is_open).count();
+                        let result = hub.reserve(account.clone());
+                        prop_assert_eq!(result.is_ok(), held < PLACES || oldest.is_some());
+                        let expected = (held >= PLACES).then_some(Ending::Replaced);
+                        if let Some(oldest) = oldest {
+                            prop_assert_eq!(oldest.ending(), expected);
+                        }
+                        reserved.extend(result);
+                    }
+                    1 if pick < reserved.len() => open.push(reserved.remove(pick).open(peer())),
+                    2 if pick < reserved.len() => drop(reserved.remove(pick)),
+                    3 if pick < open.len() => drop(open.remove(pick)),
+                    _ => {}
+                }
+                prop_assert_eq!(active(&hub), open.len());
+            }
+            drop((reserved, open));
             prop_assert!(hub.lock().by_id.is_empty());
         }
     }

@@ -19,6 +19,7 @@ use super::{
 use crate::{
     channel::{Receiver, Refused},
     message::{Message, Sequence},
+    rate::Bucket,
     relay::Relay,
     store::Ack,
 };
@@ -35,6 +36,7 @@ pub(super) struct Session {
     relay: Arc<Relay>,
     /// The messages that were sent here and whose acks are not durable yet.
     unacked: HashMap<Uuid, Progress>,
+    frames: Bucket,
     /// The greatest number of a message that was sent here.
     cursor: Sequence,
     is_ping_unanswered: bool,
@@ -63,6 +65,7 @@ impl Session {
         Box::new(Self {
             socket,
             registration,
+            frames: Bucket::full(relay.config.frame_rate, Instant::now().into_std()),
             relay,
             unacked: HashMap::new(),
             cursor: 0,
@@ -243,12 +246,17 @@ impl Session {
         timer: &mut Pin<Box<Sleep>>,
     ) -> Result<(), Ending> {
         let frame = received.ok_or(Ending::PeerGone)??;
+        let now = Instant::now();
+        // Pings count too: each is answered.
+        self.frames
+            .take(self.relay.config.frame_rate, now.into_std())
+            .map_err(|_| Ending::TooManyFrames)?;
         if self.is_ping_unanswered {
             // Whatever it sent, the client is there.
             self.is_ping_unanswered = false;
             timer
                 .as_mut()
-                .reset(Instant::now() + self.relay.config.ping_interval.get());
+                .reset(now + self.relay.config.ping_interval.get());
         }
         match frame {
             Frame::Close(_) => Err(Ending::ClosedByPeer),

@@ -14,6 +14,7 @@ use axum::{
 };
 use futures_util::StreamExt as _;
 use serde::Serialize;
+use tokio::time::timeout;
 use tower_http::timeout::TimeoutError;
 use uuid::Uuid;
 
@@ -52,23 +53,10 @@ pub(super) async fn upload(
     {
         return Err(ApiError::TooLarge);
     }
-    let _permit = relay.attachments.permit_upload().await?;
-    let mut upload = relay.attachments.upload();
-    let mut chunks = body.into_data_stream();
-    while let Some(chunk) = chunks.next().await {
-        let chunk = chunk.map_err(|error| {
-            if is_timeout(&error) {
-                ApiError::SlowBody
-            } else {
-                ApiError::BrokenBody
-            }
-        })?;
-        if upload.size() + chunk.len() as u64 > limit {
-            return Err(ApiError::TooLarge);
-        }
-        upload.write(&chunk).await?;
-    }
-    let Uploaded { id, size, sha256 } = upload.finish().await?;
+    // A body that trickles would keep its place among the uploads from others for days.
+    let patience = relay.config.upload_timeout.get();
+    let stored = timeout(patience, store(&relay, body)).await;
+    let Uploaded { id, size, sha256 } = stored.map_err(|_| ApiError::SlowBody)??;
     let created = Created {
         id,
         size,
@@ -86,6 +74,26 @@ pub(super) async fn upload(
     let task = tokio::spawn(async move { remember(&relay, attachment).await });
     task.await.map_err(|_| ApiError::Panic)??;
     Ok((StatusCode::CREATED, Json(created)))
+}
+
+async fn store(relay: &Relay, body: Body) -> Result<Uploaded, ApiError> {
+    let _permit = relay.attachments.permit_upload().await?;
+    let mut upload = relay.attachments.upload();
+    let mut chunks = body.into_data_stream();
+    while let Some(chunk) = chunks.next().await {
+        let chunk = chunk.map_err(|error| {
+            if is_timeout(&error) {
+                ApiError::SlowBody
+            } else {
+                ApiError::BrokenBody
+            }
+        })?;
+        if upload.size() + chunk.len() as u64 > relay.config.attachment_limit {
+            return Err(ApiError::TooLarge);
+        }
+        upload.write(&chunk).await?;
+    }
+    Ok(upload.finish().await?)
 }
 
 /// Whether the surrounding time-out on bodies ended this one.

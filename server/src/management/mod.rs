@@ -26,14 +26,14 @@ const EXPOSITION: &str = "text/plain; version=0.0.4; charset=utf-8";
 /// What the routes share.
 struct Management {
     relay: Arc<Relay>,
-    renderings: Semaphore,
+    renderings: Arc<Semaphore>,
 }
 
 /// The management port's service.
 pub(crate) fn router(relay: &Arc<Relay>) -> Router {
     let management = Management {
         relay: Arc::clone(relay),
-        renderings: Semaphore::new(RENDERINGS),
+        renderings: Arc::new(Semaphore::new(RENDERINGS)),
     };
     Router::new()
         .route("/metrics", get(metrics))
@@ -94,7 +94,7 @@ impl Management {
         content_type: &'static str,
         render: impl FnOnce(&Relay) -> String + Send + 'static,
     ) -> Response {
-        let Ok(_rendering) = self.renderings.try_acquire() else {
+        let Ok(rendering) = Arc::clone(&self.renderings).try_acquire_owned() else {
             return (
                 StatusCode::SERVICE_UNAVAILABLE,
                 "too many scrapes at once\n",
@@ -102,7 +102,12 @@ impl Management {
                 .into_response();
         };
         let relay = Arc::clone(&self.relay);
-        match spawn_blocking(move || render(&relay)).await {
+        let work = move || {
+            // Held until the work is done: a client that leaves does not end it.
+            let _rendering = rendering;
+            render(&relay)
+        };
+        match spawn_blocking(work).await {
             Ok(text) => ([(header::CONTENT_TYPE, content_type)], text).into_response(),
             Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
         }

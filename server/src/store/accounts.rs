@@ -16,14 +16,13 @@ impl Store {
     ) -> Result<(), StoreError> {
         let mut connection = self.pool.acquire().await?;
         let (database, statement) = connection.statement("create_account");
-        let result =
+        let work =
             sqlx::query("insert into accounts (id, token_hash, created_at) values ($1, $2, $3)")
                 .bind(id.as_str())
                 .bind(token.as_bytes().to_vec())
                 .bind(created_at)
-                .execute(database)
-                .await;
-        statement.finish(result)?;
+                .execute(database);
+        statement.run(work).await?;
         Ok(())
     }
 
@@ -37,11 +36,10 @@ impl Store {
     ) -> Result<Option<AccountId>, StoreError> {
         let mut connection = self.pool.acquire().await?;
         let (database, statement) = connection.statement("find_account");
-        let result = sqlx::query_scalar("select id from accounts where token_hash = $1")
+        let work = sqlx::query_scalar("select id from accounts where token_hash = $1")
             .bind(token.as_bytes().to_vec())
-            .fetch_optional(database)
-            .await;
-        let id: Option<String> = statement.finish(result)?;
+            .fetch_optional(database);
+        let id: Option<String> = statement.run(work).await?;
         Ok(id.map(AccountId::from_stored))
     }
 }

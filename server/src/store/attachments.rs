@@ -29,7 +29,7 @@ impl Store {
         } = new;
         let mut connection = self.pool.acquire().await?;
         let (database, statement) = connection.statement("create_attachment");
-        let result = sqlx::query(
+        let work = sqlx::query(
             "insert into attachments (id, owner, size, sha256, created_at) \
              values ($1, $2, $3, $4, $5)",
         )
@@ -39,9 +39,8 @@ impl Store {
         .bind(i64::try_from(*size).unwrap_or(i64::MAX))
         .bind(sha256)
         .bind(created_at)
-        .execute(database)
-        .await;
-        statement.finish(result)?;
+        .execute(database);
+        statement.run(work).await?;
         Ok(())
     }
 
@@ -53,15 +52,14 @@ impl Store {
     ) -> Result<bool, StoreError> {
         let mut connection = self.pool.acquire().await?;
         let (database, statement) = connection.statement("may_fetch");
-        let result = sqlx::query_scalar(
+        let work = sqlx::query_scalar(
             "select id from attachments where id = $1 and owner = $2 union \
              select attachment from attachment_recipients where attachment = $1 and recipient = $2",
         )
         .bind(id.to_string())
         .bind(account.as_str())
-        .fetch_optional(database)
-        .await;
-        let found: Option<String> = statement.finish(result)?;
+        .fetch_optional(database);
+        let found: Option<String> = statement.run(work).await?;
         Ok(found.is_some())
     }
 }

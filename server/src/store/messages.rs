@@ -65,7 +65,7 @@ impl Store {
         let mut connection = self.pool.acquire().await?;
         let (database, statement) = connection.statement("store_message");
         let attachment_id = attachment.map(|id| id.to_string());
-        let result = async {
+        let work = async {
             let mut transaction = database.begin().await?;
             if let Some(attachment) = &attachment_id {
                 let owned: Option<i64> =
@@ -106,11 +106,10 @@ impl Store {
             };
             transaction.commit().await?;
             Ok(Ok(sequence))
-        }
-        .await;
-        let is_stranger = matches!(&result, Err(sqlx::Error::Database(error)) if error.is_foreign_key_violation());
-        let result = statement.finish(result);
-        if is_stranger {
+        };
+        let result = statement.run(work).await;
+        if matches!(&result, Err(StoreError::Statement { source: sqlx::Error::Database(error), .. }) if error.is_foreign_key_violation())
+        {
             return Ok(Stored::NoRecipient);
         }
         Ok(match result? {
@@ -136,16 +135,15 @@ impl Store {
     ) -> Result<Vec<Message>, StoreError> {
         let mut connection = self.pool.acquire().await?;
         let (database, statement) = connection.statement("pending_messages");
-        let result = sqlx::query_as::<_, Row>(
+        let work = sqlx::query_as::<_, Row>(
             "select sequence, id, sender, body, attachment, sent_at from messages \
              where recipient = $1 and sequence > $2 order by sequence limit $3",
         )
         .bind(recipient.as_str())
         .bind(after)
         .bind(limit)
-        .fetch_all(database)
-        .await;
-        let rows = statement.finish(result)?;
+        .fetch_all(database);
+        let rows = statement.run(work).await?;
         Ok(rows
             .into_iter()
             .map(|row| row.into_message(recipient))
@@ -156,11 +154,10 @@ impl Store {
     pub(crate) async fn is_pending(&self, sequence: Sequence) -> Result<bool, StoreError> {
         let mut connection = self.pool.acquire().await?;
         let (database, statement) = connection.statement("is_pending");
-        let result = sqlx::query_scalar("select sequence from messages where sequence = $1")
+        let work = sqlx::query_scalar("select sequence from messages where sequence = $1")
             .bind(sequence)
-            .fetch_optional(database)
-            .await;
-        let found: Option<Sequence> = statement.finish(result)?;
+            .fetch_optional(database);
+        let found: Option<Sequence> = statement.run(work).await?;
         Ok(found.is_some())
     }
 
@@ -168,7 +165,7 @@ impl Store {
     pub(crate) async fn delete_acked(&self, acks: &[Ack]) -> Result<(), StoreError> {
         let mut connection = self.pool.acquire().await?;
         let (database, statement) = connection.statement("delete_acked");
-        let result = async {
+        let work = async {
             let mut transaction = database.begin().await?;
             for Ack { recipient, id } in acks {
                 sqlx::query("delete from messages where id = $1 and recipient = $2")
@@ -178,9 +175,8 @@ impl Store {
                     .await?;
             }
             transaction.commit().await
-        }
-        .await;
-        statement.finish(result)
+        };
+        statement.run(work).await
     }
 }
 

@@ -26,6 +26,12 @@ pub(crate) enum StoreError {
     /// No connection became free, or none could be opened.
     #[error("no database connection")]
     Connection(#[source] sqlx::Error),
+    /// The database did not answer in time.
+    #[error("statement `{statement}` was not answered")]
+    Mute {
+        /// The statement's name.
+        statement: &'static str,
+    },
     /// The statement failed.
     #[error("statement `{statement}` failed")]
     Statement {

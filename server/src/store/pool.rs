@@ -6,7 +6,10 @@
 use std::{
     cell::Cell,
     io,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -38,6 +41,10 @@ const SQLITE_SETTINGS: &str = "pragma journal_mode = wal; pragma synchronous = f
 
 /// What every PostgreSQL connection is set to: no statement holds a connection for ever.
 const POSTGRES_SETTINGS: &str = "set statement_timeout = '10s'";
+
+/// Longest wait for a statement, beyond what either database allows itself: one that does not answer at
+/// all, such as a host that is gone, would hold the connection until TCP gives up.
+const STATEMENT_TIMEOUT: Duration = Duration::from_secs(12);
 
 tokio::task_local! {
     /// Whether the acquisition in this task opened a connection; the pool's hook runs in the task.
@@ -171,6 +178,7 @@ impl Pool {
                 }
                 Ok(Connection {
                     connection,
+                    is_suspect: AtomicBool::new(false),
                     admission,
                     metrics: &self.metrics,
                     _permit: permit,
@@ -224,6 +232,8 @@ struct Acquired<'a> {
 /// A connection on loan.
 pub(super) struct Connection<'a> {
     connection: PoolConnection<Any>,
+    /// Whether a statement failed on it.
+    is_suspect: AtomicBool,
     admission: Admission<'a>,
     metrics: &'a Arc<MetricsService>,
     _permit: SemaphorePermit<'a>,
@@ -237,6 +247,7 @@ impl<'a> Connection<'a> {
     ) -> (&mut AnyConnection, Statement<'_, 'a>) {
         let Self {
             connection,
+            is_suspect,
             admission,
             metrics,
             ..
@@ -247,9 +258,22 @@ impl<'a> Connection<'a> {
             Statement {
                 name,
                 stopwatch,
+                is_suspect,
                 admission,
             },
         )
+    }
+}
+
+impl Drop for Connection<'_> {
+    fn drop(&mut self) {
+        // A database may end a transaction by itself when a statement in it fails, as SQLite does on a
+        // full disk. The driver then still counts one as open: the next begin and commit would only
+        // set and release a savepoint, and nothing would be durable any more. A connection that is
+        // closed has no such past.
+        if self.is_suspect.load(Ordering::Relaxed) {
+            self.connection.close_on_drop();
+        }
     }
 }
 
@@ -257,25 +281,38 @@ impl<'a> Connection<'a> {
 pub(super) struct Statement<'s, 'a> {
     name: &'static str,
     stopwatch: Stopwatch,
+    is_suspect: &'s AtomicBool,
     admission: &'s Admission<'a>,
 }
 
 impl Statement<'_, '_> {
-    /// Ends the measurement with the statement's outcome.
-    pub(super) fn finish<T>(self, result: Result<T, sqlx::Error>) -> Result<T, StoreError> {
+    /// Runs it to its end and measures it.
+    pub(super) async fn run<T>(
+        self,
+        work: impl Future<Output = Result<T, sqlx::Error>>,
+    ) -> Result<T, StoreError> {
         let Self {
             name: statement,
             stopwatch,
+            is_suspect,
             admission,
         } = self;
+        let result = timeout(STATEMENT_TIMEOUT, work)
+            .await
+            .map_err(|_| StoreError::Mute { statement })
+            .and_then(|result| {
+                result.map_err(|source| StoreError::Statement { statement, source })
+            });
         let outcome = match &result {
             Ok(_) => "ok",
-            Err(error) if is_refusal(error) => "refused",
+            Err(StoreError::Statement { source, .. }) if is_refusal(source) => "refused",
             Err(_) => "failed",
         };
         stopwatch.finish(outcome);
-        admission.record(outcome != "failed", Instant::now());
-        result.map_err(|source| StoreError::Statement { statement, source })
+        let is_working = outcome != "failed";
+        is_suspect.fetch_or(!is_working, Ordering::Relaxed);
+        admission.record(is_working, Instant::now());
+        result
     }
 }
 

@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use anyhow::Result;
 use clap::{Parser, ValueEnum};
 use tests::load::{Crowd, Kind, Target};
+use tests::process::raise_descriptor_limit;
 
 /// Opens connections and holds them.
 #[derive(Parser)]
@@ -21,6 +22,9 @@ struct Arguments {
     /// What is spoken.
     #[arg(long, value_enum)]
     kind: Spoken,
+    /// The bearer token that they show.
+    #[arg(long)]
+    bearer: Option<String>,
     /// How many.
     #[arg(long)]
     count: usize,
@@ -41,7 +45,12 @@ async fn main() -> Result<()> {
         Spoken::Http => Kind::Http,
         Spoken::Websocket => Kind::WebSocket,
     };
-    let mut crowd = Crowd::new(Target::new(arguments.address, &arguments.path));
+    raise_descriptor_limit()?;
+    let mut target = Target::new(arguments.address, &arguments.path);
+    if let Some(token) = &arguments.bearer {
+        target = target.bearer(token);
+    }
+    let mut crowd = Crowd::new(target);
     crowd.open(kind, arguments.count, 16).await?;
     eprintln!("open");
     std::future::pending().await

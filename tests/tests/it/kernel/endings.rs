@@ -143,13 +143,14 @@ async fn connections_that_nobody_accepts_are_unaccepted_to_the_last_one() {
     };
     stage.shows(unclassified(20), (0, 0)).await;
     unaccepted(20).await;
-    stage.claims_accepted(0, (0, 0)).await;
+    // A connection that is aborted in the queue stays in it: the queue lowers only the lower bound.
+    stage.claims_accepted(0, (0, 20)).await;
     let mut accepted = Vec::new();
     for _ in 0..5 {
         accepted.push(stage.service.scripted.accept().await.expect("accept"));
     }
     unaccepted(15).await;
-    stage.claims_accepted(5, (5, 5)).await;
+    stage.claims_accepted(5, (5, 20)).await;
     // Three give up while they wait: the service will still be handed them.
     clients.truncate(17);
     let waiting = Classes {
@@ -158,7 +159,7 @@ async fn connections_that_nobody_accepts_are_unaccepted_to_the_last_one() {
     };
     stage.shows(waiting, (0, 0)).await;
     unaccepted(15).await;
-    stage.claims_accepted(5, (2, 5)).await;
+    stage.claims_accepted(5, (2, 20)).await;
 }
 
 #[tokio::test]

@@ -35,7 +35,7 @@ async fn what_was_open_before_is_told_by_its_next_bytes() {
     // Any of them may be a WebSocket.
     stage.shows(expected, (0, 6)).await;
     stage.counted(6, 0).await;
-    stage.claims_accepted(4, (4, 5)).await;
+    stage.claims_accepted(4, (4, 6)).await;
 
     websocket.send(&[PING]).await.expect("send");
     kept_alive.send(&[OK]).await.expect("send");

@@ -2,9 +2,12 @@
 
 use http::{Method, StatusCode, header};
 use tests::database::Database;
-use tests::postgres::Postgres;
+use tests::postgres::{self, Postgres};
 use tests::relay::{BOUND, Relay};
 use tests::wait;
+use tokio::io::copy_bidirectional;
+use tokio::net::{TcpListener, UnixStream};
+use tokio::sync::watch;
 
 use super::{scenarios, start};
 
@@ -138,6 +141,70 @@ async fn the_breaker_of_the_database_follows_its_failures(database: Database) {
         .expect("circuit_breaker_state", &breaker, 0.0)
         .await
         .unwrap();
+}
+
+/// As a host does that is gone: its connections stay, and nothing comes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_that_falls_silent_is_given_up() {
+    if let Some(obstacle) = postgres::obstacle() {
+        return tests::skip(&obstacle);
+    }
+    let postgres = Postgres::start().await.unwrap();
+    let direct = Database::new(postgres.create_database("silent").unwrap()).unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let url = format!("postgres://relay@127.0.0.1:{port}/silent?sslmode=disable");
+    let (silence, is_silent) = watch::channel(false);
+    let socket = postgres.socket();
+    tokio::spawn(async move {
+        let mut kept = Vec::new();
+        while let Ok((mut client, _)) = listener.accept().await {
+            let (socket, mut is_silent) = (socket.clone(), is_silent.clone());
+            kept.push(tokio::spawn(async move {
+                let mut server = UnixStream::connect(socket).await.unwrap();
+                tokio::select! {
+                    biased;
+                    _ = is_silent.wait_for(|&is_silent| is_silent) => {}
+                    _ = copy_bidirectional(&mut client, &mut server) => return,
+                }
+                // It is held open, and nobody reads it.
+                std::future::pending::<()>().await;
+            }));
+        }
+    });
+    let database = Database::new(url).unwrap();
+    let flags = ["--breaker-failures=1", "--breaker-cool-down=300ms"];
+    let relay = start(&database, &flags).await;
+    let (from, to) = (
+        relay.account().await.unwrap(),
+        relay.account().await.unwrap(),
+    );
+    relay.send(&from, &to, "before").await.unwrap();
+    // A statement is under way, so that the silence falls into it.
+    let lock = direct.lock().unwrap();
+    let acquired = [("outcome", "acquired")];
+    let acquisitions = "db_pool_wait_duration_seconds_count";
+    let page = relay.scrape().await.unwrap();
+    let before = page.value(acquisitions, &acquired).unwrap();
+    let message = serde_json::json!({"to": to.id, "body": "x"});
+    let (answer, ()) = tokio::join!(relay.post(&from, &message), async {
+        let expected = relay.expect(acquisitions, &acquired, before + 1.0);
+        expected.await.unwrap();
+        silence.send_replace(true);
+    });
+    drop(lock);
+    let answer = answer.unwrap();
+    assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE, "{answer:?}");
+    let failed = [("statement", "store_message"), ("outcome", "failed")];
+    relay
+        .expect("db_query_duration_seconds_count", &failed, 1.0)
+        .await
+        .unwrap();
+    silence.send_replace(false);
+    let sent = wait::until("a message to be accepted", BOUND, async || {
+        relay.send(&from, &to, "after").await
+    });
+    sent.await.unwrap();
 }
 
 /// A crash needs a server of its own.

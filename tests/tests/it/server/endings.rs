@@ -16,6 +16,8 @@ scenarios!(
     every_ending_is_counted_once_and_leaves_nothing,
     a_rejected_handshake_never_moves_the_gauge,
     a_handshake_without_an_end_never_moves_the_gauge,
+    one_session_too_many_of_an_account_ends_its_oldest,
+    a_client_that_sends_too_many_frames_is_ended,
     a_silent_client_is_ended_by_its_ping,
     a_client_that_does_not_read_is_ended,
     a_drain_closes_every_session_and_ends_with_success,
@@ -142,7 +144,7 @@ async fn every_ending_is_counted_once_and_leaves_nothing(database: Database) {
 
 async fn a_rejected_handshake_never_moves_the_gauge(database: Database) {
     let flags = [
-        "--account-sessions-limit=1",
+        "--sessions-limit=2",
         "--allowed-origins=https://app.example",
     ];
     let (relay, account, _bystander) = start_with_one_session(&database, &flags).await;
@@ -240,6 +242,43 @@ async fn a_handshake_without_an_end_never_moves_the_gauge(database: Database) {
     })
     .await
     .unwrap();
+}
+
+async fn one_session_too_many_of_an_account_ends_its_oldest(database: Database) {
+    let flags = ["--account-sessions-limit=2"];
+    let (relay, account, _bystander) = start_with_one_session(&database, &flags).await;
+    let mut oldest = relay.connect(&account).await.unwrap();
+    let _middle = relay.connect(&account).await.unwrap();
+    relay.expect("active_connections", &[], 3.0).await.unwrap();
+    let mut newest = relay.connect(&account).await.unwrap();
+    let close = oldest.read_to_end().await.unwrap().expect("a close frame");
+    assert_eq!(u16::from(close.code), 4409);
+    expect_closed(&relay, "replaced", 1.0).await;
+    relay.expect("active_connections", &[], 3.0).await.unwrap();
+    let sender = relay.account().await.unwrap();
+    let id = relay.send(&sender, &account, "x").await.unwrap();
+    assert_eq!(newest.receive().await.unwrap()["id"], id);
+    drop((newest, _middle));
+    expect_nothing_left(&relay).await;
+}
+
+async fn a_client_that_sends_too_many_frames_is_ended(database: Database) {
+    let flags = ["--frame-rate=2"];
+    let (relay, account, _bystander) = start_with_one_session(&database, &flags).await;
+    let ack = serde_json::json!({"type": "ack", "id": account.id}).to_string();
+    let check = async |frame: Message, count: f64| {
+        let mut client = relay.connect(&account).await.unwrap();
+        // The burst is ten times the rate; what the server has closed may refuse the last ones.
+        for _ in 0..25 {
+            let _ = client.write(frame.clone()).await;
+        }
+        let close = client.read_to_end().await.unwrap().expect("a close frame");
+        assert_eq!(u16::from(close.code), 1008);
+        expect_closed(&relay, "too_many_frames", count).await;
+        expect_nothing_left(&relay).await;
+    };
+    check(Message::text(ack), 1.0).await;
+    check(Message::Ping(Default::default()), 2.0).await;
 }
 
 async fn a_silent_client_is_ended_by_its_ping(database: Database) {

@@ -11,6 +11,8 @@ mod breakers;
 mod conformance;
 mod durability;
 mod endings;
+mod full_disk;
+mod half_open;
 mod hostile;
 mod metrics;
 mod ports;
