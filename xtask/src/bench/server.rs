@@ -171,6 +171,8 @@ fn measure(
         let token = open_account(client, ports.public)?;
         arguments.push(format!("--bearer={token}"));
     }
+    // What was asked so far came on connections that are about to be closed there as well.
+    pause(Duration::from_millis(500));
     let sockets = sockets(service.id())?;
     let without = resident(service.id())?;
 
