@@ -28,6 +28,14 @@ pub fn free() -> Result<u16> {
         .context("every port below the ephemeral ones is taken")
 }
 
+/// A free port on IPv4 loopback.
+///
+/// # Errors
+/// Every port is taken.
+pub fn free_address() -> Result<SocketAddr> {
+    Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, free()?)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -38,12 +46,4 @@ mod tests {
         assert_ne!(one, other);
         assert!((FIRST..FIRST + COUNT).contains(&one));
     }
-}
-
-/// A free port on IPv4 loopback.
-///
-/// # Errors
-/// Every port is taken.
-pub fn free_address() -> Result<SocketAddr> {
-    Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, free()?)))
 }

@@ -5,7 +5,6 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    mem,
     net::SocketAddr,
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
@@ -15,12 +14,14 @@ use std::{
 };
 
 use tokio::sync::Notify;
-use uuid::Uuid;
 
-use super::ending::Ending;
+use super::{
+    ending::Ending,
+    handle::{Handle, Settled},
+};
 use crate::{
     account::AccountId,
-    channel::{Receiver, Sender, channel},
+    channel::{Receiver, channel},
     config::Config,
     message::Message,
     metrics_service::{Level, MetricsService, Queue},
@@ -82,81 +83,6 @@ impl Account {
         }
         self.reserved -= 1;
         Ok(())
-    }
-}
-
-/// What became of an ack.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Settled {
-    /// The message.
-    pub(super) id: Uuid,
-    /// Whether the message is gone from the database; if not, it is to be sent again.
-    pub(super) is_durable: bool,
-}
-
-/// How others reach a session.
-pub(crate) struct Handle {
-    /// Unlike that of any other session of this process.
-    pub(crate) id: u64,
-    /// The client's address.
-    pub(crate) peer: SocketAddr,
-    /// When the upgrade was complete.
-    pub(crate) opened_at: SystemTime,
-    /// Messages on their way to the client.
-    outbound: Sender<Arc<Message>>,
-    /// Whether messages in the database did not pass through the queue: the session reads them.
-    is_behind: AtomicBool,
-    /// Acks that the database took or did not take, not yet seen by the session.
-    settled: Mutex<Vec<Settled>>,
-    ending: OnceLock<Ending>,
-    /// Wakes the session to look at what changed here.
-    pub(crate) wake: Notify,
-}
-
-impl Handle {
-    /// Queues a message for the client, or leaves it to the session to read it from the database.
-    fn deliver(&self, message: &Arc<Message>) {
-        let is_queued = !self.is_behind.load(Ordering::SeqCst)
-            && self.outbound.send(Arc::clone(message)).is_ok();
-        if !is_queued {
-            self.fall_behind();
-        }
-    }
-
-    /// Makes the session read the database.
-    pub(super) fn fall_behind(&self) {
-        self.is_behind.store(true, Ordering::SeqCst);
-        self.wake.notify_one();
-    }
-
-    /// Whether the session has the database to read; from here on messages are queued again.
-    pub(super) fn catch_up(&self) -> bool {
-        self.is_behind.swap(false, Ordering::SeqCst)
-    }
-
-    /// What became of acks since the last call.
-    pub(super) fn take_settled(&self) -> Vec<Settled> {
-        mem::take(&mut *self.settled.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    fn settle(&self, settled: Settled) {
-        self.settled
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(settled);
-        self.wake.notify_one();
-    }
-
-    /// Asks the session to end; the first reason stands, and this says whether it is this one.
-    pub(crate) fn end(&self, ending: Ending) -> bool {
-        let is_first = self.ending.set(ending).is_ok();
-        self.wake.notify_one();
-        is_first
-    }
-
-    /// Why the session was asked to end, if it was.
-    pub(crate) fn ending(&self) -> Option<Ending> {
-        self.ending.get().copied()
     }
 }
 

@@ -4,6 +4,7 @@
 
 pub(crate) mod delivery;
 mod ending;
+mod handle;
 pub(crate) mod hub;
 mod protocol;
 mod session;

@@ -13,7 +13,8 @@ use uuid::Uuid;
 
 use super::{
     ending::Ending,
-    hub::{Registration, Settled},
+    handle::Settled,
+    hub::Registration,
     protocol::{self, Up},
 };
 use crate::{
