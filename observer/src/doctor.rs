@@ -145,13 +145,7 @@ fn capability(name: &'static str, without: Status) -> Line {
 
 /// Attaches the programs to no target, and detaches them.
 fn programs(config: &Config) -> Line {
-    let options = Options {
-        max_sockets: config.kernel.max_sockets,
-        cgroup: match &config.kernel.cgroup {
-            Cgroup::Auto => None,
-            Cgroup::Path(path) => Some(path.clone()),
-        },
-    };
+    let options = Options::from(&config.kernel);
     match Probe::attach(&options, &[]) {
         Ok(probe) => match probe.egress_refused() {
             None => line("programs", Status::Ok, "both attach"),

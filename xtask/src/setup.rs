@@ -151,20 +151,23 @@ fn install_crate(name: &str, version: &str, options: &[&str], tools: &Path) -> R
     )
 }
 
-/// The environment is made anew: one that was left half-made has no command, and is in the way.
 fn install_python(tool: &PythonTool) -> Result<()> {
     let PythonTool { name, version } = tool;
-    let environment = tool.environment()?;
+    make_environment(name, &tool.environment()?, &[&format!("{name}=={version}")])
+}
+
+/// The environment is made anew: one that was left half-made has no command, and is in the way.
+fn make_environment(purpose: &str, environment: &Path, packages: &[&str]) -> Result<()> {
     run_logged(
-        &format!("make a Python environment for {name}"),
+        &format!("make a Python environment for {purpose}"),
         Command::new("python3")
             .args(["-m", "venv", "--clear"])
-            .arg(&environment),
+            .arg(environment),
     )?;
     run_logged(
-        &format!("install {name}"),
+        &format!("install Python packages for {purpose}"),
         Command::new(environment.join("bin/python"))
             .args(["-m", "pip", "install", "--no-input"])
-            .arg(format!("{name}=={version}")),
+            .args(packages),
     )
 }

@@ -22,6 +22,8 @@ use aya::{
 use error::{access, refused};
 use observer_ebpf::{Durations, Losses, MAX_TARGETS, Ports, Socket, Tally, TargetKey};
 
+use crate::config::{self, Cgroup};
+
 pub use error::{LoadError, MapAccessError, chain};
 pub use kernel_log::KernelLog;
 pub use offsets::OffsetsError;
@@ -47,6 +49,18 @@ pub struct Options {
     pub max_sockets: u32,
     /// Where to attach the egress program; none finds the root of cgroup2.
     pub cgroup: Option<PathBuf>,
+}
+
+impl From<&config::Kernel> for Options {
+    fn from(kernel: &config::Kernel) -> Self {
+        Self {
+            max_sockets: kernel.max_sockets,
+            cgroup: match &kernel.cgroup {
+                Cgroup::Auto => None,
+                Cgroup::Path(path) => Some(path.clone()),
+            },
+        }
+    }
 }
 
 /// The programs, attached; dropping it detaches and unloads them.

@@ -6,7 +6,7 @@ use observer_ebpf::{Durations, Losses, TargetKey};
 
 use super::lock;
 use crate::{
-    config::{self, Backend, Cgroup},
+    config::{self, Backend},
     probe::{KernelLog, LIFECYCLE, LoadError, Options, Probe, ProgramReport, chain},
 };
 
@@ -23,13 +23,7 @@ impl Kernel {
     /// # Errors
     /// When the configuration demands the programs and they cannot be had.
     pub fn open(config: &config::Kernel, keys: &[TargetKey]) -> Result<Self, LoadError> {
-        let options = Options {
-            max_sockets: config.max_sockets,
-            cgroup: match &config.cgroup {
-                Cgroup::Auto => None,
-                Cgroup::Path(path) => Some(path.clone()),
-            },
-        };
+        let options = Options::from(config);
         let attached = match config.backend {
             Backend::SockDiag => None,
             Backend::Ebpf => Some(Probe::attach(&options, keys)?),

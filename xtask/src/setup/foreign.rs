@@ -7,7 +7,7 @@ use std::process::Command;
 
 use anyhow::Result;
 
-use super::run_logged;
+use super::{make_environment, run_logged};
 use crate::workspace;
 
 const PYTHON_PACKAGES: [&str; 2] = ["websockets==17.4", "prometheus_client==0.26.0"];
@@ -34,20 +34,12 @@ pub(crate) fn has_node() -> bool {
     })
 }
 
-/// Installs the Python packages, in an environment that is made anew.
+/// Installs the Python packages.
 pub(crate) fn install_python() -> Result<()> {
-    let environment = folder()?.join("python");
-    run_logged(
-        "make a Python environment for services in tests",
-        Command::new("python3")
-            .args(["-m", "venv", "--clear"])
-            .arg(&environment),
-    )?;
-    run_logged(
-        "install Python packages for services in tests",
-        Command::new(environment.join("bin/python"))
-            .args(["-m", "pip", "install", "--no-input"])
-            .args(PYTHON_PACKAGES),
+    make_environment(
+        "services in tests",
+        &folder()?.join("python"),
+        &PYTHON_PACKAGES,
     )
 }
 
