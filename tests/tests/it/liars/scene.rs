@@ -48,7 +48,25 @@ impl Scene {
         if !kernel_or_skip() {
             return None;
         }
-        let scene = Self::open(liar, arguments, counts).await;
+        let claims = [format!("--counts={counts}")];
+        let scene = Self::open(liar, arguments, |_| claims.to_vec()).await;
+        Some(scene.unwrap_or_else(|error| panic!("{liar}: {error:#}")))
+    }
+
+    /// With a liar that lists its sessions, or is watched as if it did not; a peer that is silent
+    /// for two seconds is suspected.
+    pub(crate) async fn start_suspecting(liar: &str, is_listed: bool) -> Option<Self> {
+        if !kernel_or_skip() {
+            return None;
+        }
+        let claims = |management| {
+            let mut claims = vec!["--silent-after=2s".to_owned()];
+            if is_listed {
+                claims.push(format!("--connections-url=http://{management}/connections"));
+            }
+            claims
+        };
+        let scene = Self::open(liar, &[], claims).await;
         Some(scene.unwrap_or_else(|error| panic!("{liar}: {error:#}")))
     }
 
@@ -76,7 +94,12 @@ impl Scene {
         )
     }
 
-    async fn open(liar: &str, arguments: &[String], counts: &str) -> Result<Self> {
+    /// `claims` are the flags that say what the gauge is, for the address of its page.
+    async fn open(
+        liar: &str,
+        arguments: &[String],
+        claims: impl Fn(SocketAddr) -> Vec<String>,
+    ) -> Result<Self> {
         let (public, management) = (free_address()?, free_address()?);
         let mut start = vec![
             format!("--public-address={public}"),
@@ -84,7 +107,7 @@ impl Scene {
         ];
         start.extend_from_slice(arguments);
         let process = start_liar(liar, &start, management).await?;
-        let claims = [format!("--counts={counts}")];
+        let claims = claims(management);
         Self::watch(process, liar, start, public, management, &claims).await
     }
 
@@ -211,6 +234,21 @@ impl Scene {
         ));
     }
 
+    /// The suspects are exactly these peers, all of one kind, and `from` is where they are from.
+    pub(crate) async fn suspects(&self, from: &str, kind: &str, peers: &[SocketAddr]) -> Value {
+        let suspected = wait::until("suspects", BOUND, async || {
+            let report = self.report().await?;
+            ensure!(
+                suspected(&report) == expected(from, kind, peers),
+                "{report:#}"
+            );
+            Ok(report)
+        });
+        suspected
+            .await
+            .unwrap_or_else(|error| panic!("{}: {error:#}", self.name))
+    }
+
     /// From now on so many checks in a row are made, and not one finds anything.
     pub(crate) async fn only_agrees_for(&self, checks: usize) {
         let seen = self.history().await.expect("the history");
@@ -245,6 +283,27 @@ impl Scene {
     pub(crate) async fn history(&self) -> Result<Value> {
         read(&format!("{}/history", self.report)).await
     }
+}
+
+/// What a report suspects: its source, how many, and each kind and peer, in order.
+pub(crate) fn suspected(report: &Value) -> (String, u64, Vec<(String, String)>) {
+    let suspects = &report["suspects"];
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let list = suspects["list"].as_array().cloned().unwrap_or_default();
+    let mut list: Vec<_> = list
+        .iter()
+        .map(|suspect| (text(&suspect["kind"]), text(&suspect["peer"])))
+        .collect();
+    list.sort();
+    let total = suspects["total"].as_u64().unwrap_or_default();
+    (text(&suspects["from"]), total, list)
+}
+
+fn expected(from: &str, kind: &str, peers: &[SocketAddr]) -> (String, u64, Vec<(String, String)>) {
+    let suspect = |peer: &SocketAddr| (kind.to_owned(), peer.to_string());
+    let mut list: Vec<_> = peers.iter().map(suspect).collect();
+    list.sort();
+    (from.to_owned(), peers.len() as u64, list)
 }
 
 /// Adds a row to the table of what was caught, where `PLUMBLINE_GALLERY` names a file for it: liar,
