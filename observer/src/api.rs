@@ -2,6 +2,7 @@
 
 mod history;
 mod reasoning;
+mod suspects;
 
 use std::time::SystemTime;
 
@@ -15,6 +16,7 @@ use crate::{
 
 pub use history::{CheckReport, HistoryReport};
 pub use reasoning::{CountsReport, Reasoning};
+pub use suspects::{SuspectReport, SuspectsReport};
 
 /// `GET /api/v1/targets`.
 #[derive(Clone, Debug, Serialize)]
@@ -72,6 +74,8 @@ pub struct TargetReport {
     pub held: Option<u64>,
     /// Sockets by which the two witnesses differ; 0 where they agree.
     pub witness_disagreement: Option<i64>,
+    /// Which sockets it is likely about; none where nothing is suspected.
+    pub suspects: Option<SuspectsReport>,
     /// Why the last check came out as it did.
     pub reasoning: Option<Reasoning>,
 }
@@ -197,6 +201,7 @@ impl TargetReport {
                 .map(|listeners| listeners.queue_length),
             held: observation.held,
             witness_disagreement: health.survey.map(|survey| survey.disagreement),
+            suspects: observation.suspects.as_ref().map(SuspectsReport::of),
             reasoning: observation
                 .record
                 .map(|record| Reasoning::of(&record, config)),
@@ -273,7 +278,11 @@ fn sentence(target: &Target, observation: &Observation) -> String {
             " The service holds {held} whose peer has gone: `observer sockets --class closing`."
         ),
     };
-    format!("{name}: the gauge says {claim}, {kernel}: {finally}.{held}")
+    let suspects = match (finding.verdict, &observation.suspects) {
+        (Verdict::Over | Verdict::Under, Some(suspects)) => suspects::in_words(suspects),
+        _ => String::new(),
+    };
+    format!("{name}: the gauge says {claim}, {kernel}: {finally}.{suspects}{held}")
 }
 
 /// A time as people and programs read it.

@@ -8,3 +8,4 @@ mod foreign;
 mod increments;
 mod others;
 mod scene;
+mod suspects;
