@@ -69,7 +69,8 @@ fn main() -> ExitCode {
 }
 
 fn write_man() -> ExitCode {
-    let page = clap_mangen::Man::new(Arguments::command());
+    // Packages install it under this name: `server` would be anybody's.
+    let page = clap_mangen::Man::new(Arguments::command().name("plumbline-server")).section("8");
     match page.render(&mut std::io::stdout()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(_) => ExitCode::FAILURE,

@@ -16,7 +16,9 @@ mod bench;
 mod bpf_toolchain;
 mod build_ebpf;
 mod crowd;
+mod dashboards;
 mod demo;
+mod dist;
 mod kernels;
 mod services;
 mod setup;
@@ -56,6 +58,10 @@ enum Task {
     /// Measure what the programs cost, and write it into BENCHMARKS.md.
     #[command(subcommand)]
     Bench(bench::Bench),
+    /// Write the Grafana dashboards into deploy/grafana.
+    Dashboards,
+    /// Build the Debian packages into target/dist.
+    Dist(dist::Options),
     /// Check and test everything; list what could not be tested here.
     Test(test::Options),
 }
@@ -79,6 +85,8 @@ fn run(task: Task) -> Result<()> {
         Task::Up => up::up(),
         Task::Kernels(options) => kernels::kernels(&options),
         Task::Bench(what) => bench::bench(&what),
+        Task::Dashboards => dashboards::dashboards(),
+        Task::Dist(options) => dist::dist(options),
         Task::Test(options) => test::test(options),
     }
 }
