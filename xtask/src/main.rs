@@ -15,11 +15,13 @@ use clap::{Parser, Subcommand};
 mod bench;
 mod bpf_toolchain;
 mod build_ebpf;
+mod campaign;
 mod crowd;
 mod dashboards;
 mod demo;
 mod dist;
 mod kernels;
+mod page;
 mod services;
 mod setup;
 mod step;
@@ -55,6 +57,8 @@ enum Task {
     Up,
     /// Run the kernel tests on Debian's older kernels, in QEMU.
     Kernels(kernels::Options),
+    /// Run a long test in full, and write what it came to into CAMPAIGNS.md.
+    Campaign(campaign::Options),
     /// Measure what the programs cost, and write it into BENCHMARKS.md.
     #[command(subcommand)]
     Bench(bench::Bench),
@@ -84,6 +88,7 @@ fn run(task: Task) -> Result<()> {
         Task::Demo => demo::demo(),
         Task::Up => up::up(),
         Task::Kernels(options) => kernels::kernels(&options),
+        Task::Campaign(options) => campaign::campaign(&options),
         Task::Bench(what) => bench::bench(&what),
         Task::Dashboards => dashboards::dashboards(),
         Task::Dist(options) => dist::dist(options),

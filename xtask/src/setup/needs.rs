@@ -195,9 +195,9 @@ pub(crate) const NEEDS: &[Need] = &[
         name: "Debian's tools",
         why: "dist, and tests: the packages",
         purpose: Purpose::Test,
-        is_here: || ["dpkg-shlibdeps", "strip", "lintian", "capsh"].map(has) == [true; 4],
-        install: Install::Packages(&["dpkg-dev", "binutils", "lintian", "libcap2-bin"]),
-        elsewhere: "dpkg-dev, binutils and lintian, where packages for Debian are made",
+        is_here: || ["dpkg-shlibdeps", "strip", "lintian", "systemd-analyze"].map(has) == [true; 4],
+        install: Install::Packages(&["dpkg-dev", "binutils", "lintian", "systemd"]),
+        elsewhere: "dpkg-dev, binutils, lintian and systemd: packages for Debian are made by them",
     },
     Need {
         name: "kubernetes-validate",
