@@ -1,10 +1,12 @@
 //! What operators install: rules, dashboards, packages, manifests. Each is tried with the program
 //! that reads it.
 
+mod host;
 mod kubernetes;
 mod monitoring;
 mod packages;
 mod rules;
+mod units;
 
 use std::collections::BTreeSet;
 use std::fs;
