@@ -92,13 +92,14 @@ async fn serve(listener: std::net::TcpListener, watch: Arc<Watch>) -> anyhow::Re
     if address.ip().is_loopback() {
         tracing::info!("metrics are on loopback only; --web.listen-address opens them");
     }
+    // Whoever is told may stop it at once.
+    let stopped = stopped()?;
     let status = format!(
         "watching {} target(s) by {}, metrics on {address}",
         watch.targets.len(),
         watch.kernel.backend()
     );
     tell_supervisor(&[NotifyState::Ready, NotifyState::Status(&status)]);
-    let stopped = stopped()?;
     let stop = async {
         stopped.await;
         tell_supervisor(&[NotifyState::Stopping]);
