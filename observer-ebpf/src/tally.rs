@@ -131,6 +131,15 @@ impl Losses {
             read_failed: self.read_failed.wrapping_add(other.read_failed),
         }
     }
+
+    /// What became of the events, together: as many as were seen, but for a moment while an event is
+    /// on its way through the program.
+    #[must_use]
+    pub const fn accounted(&self) -> u64 {
+        self.stored
+            .wrapping_add(self.map_full)
+            .wrapping_add(self.ignored)
+    }
 }
 
 #[cfg(test)]
@@ -142,5 +151,17 @@ mod tests {
         assert_eq!(size_of::<Tally>(), 15 * 8);
         assert_eq!(size_of::<Durations>(), (DURATION_BUCKETS + 1) * 8);
         assert_eq!(size_of::<Losses>(), 5 * 8);
+    }
+
+    #[test]
+    fn what_was_seen_is_stored_ignored_or_found_no_room() {
+        let losses = Losses {
+            seen: 10,
+            stored: 6,
+            map_full: 3,
+            ignored: 1,
+            read_failed: 5,
+        };
+        assert_eq!(losses.accounted(), losses.seen);
     }
 }

@@ -230,7 +230,7 @@ fn sentence(target: &Target, observation: &Observation) -> String {
                 .clone()
                 .unwrap_or_else(|| "there is no claim yet".to_owned()),
             Blind::CannotTell => format!(
-                "WebSockets can't be told from other connections: {}",
+                "WebSockets cannot be told from other connections: {}",
                 target.kernel().blind_to_websockets().unwrap_or_default()
             ),
             Blind::NotSeeded => {
@@ -238,6 +238,11 @@ fn sentence(target: &Target, observation: &Observation) -> String {
             }
             Blind::WitnessesDisagree => "the kernel's two witnesses disagree".to_owned(),
             Blind::Lost => "the kernel's counts have lost a connection".to_owned(),
+            Blind::NoNamespace => target
+                .watched
+                .health()
+                .absence
+                .unwrap_or_else(|| "its network namespace is not there".to_owned()),
             Blind::NotListening => format!("nothing listens on {}", target.config.listen),
             Blind::Restarted => "the service was just restarted".to_owned(),
         };

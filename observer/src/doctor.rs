@@ -127,7 +127,7 @@ fn cgroup2(cgroup: &Cgroup) -> Line {
         None => line(
             "cgroup2",
             Status::Warn,
-            "not mounted: WebSockets can't be told apart",
+            "not mounted: WebSockets cannot be told apart",
         )
         .fix("mount -t cgroup2 none /sys/fs/cgroup/unified"),
     }
@@ -152,7 +152,7 @@ fn programs(config: &Config) -> Line {
             Some(error) => line(
                 "programs",
                 Status::Warn,
-                format!("WebSockets can't be told apart: {}", chain(error)),
+                format!("WebSockets cannot be told apart: {}", chain(error)),
             )
             .fix(error.hint()),
         },
@@ -191,13 +191,11 @@ async fn examine_target(target: &config::Target) -> Vec<Line> {
         Status::Ok,
         format!("net:[{}]", netns.inode()),
     )];
-    lines.push(
-        match Endpoint::open(0, &netns, target.listen, Vec::new(), None) {
-            Ok(endpoint) => listening(&name("listen"), target, &endpoint),
-            Err(error) => line(name("sock_diag"), Status::Fail, error.to_string())
-                .fix("load the kernel module inet_diag (and tcp_diag)"),
-        },
-    );
+    lines.push(match Endpoint::of(target) {
+        Ok(endpoint) => listening(&name("listen"), target, &endpoint),
+        Err(error) => line(name("sock_diag"), Status::Fail, chain(&error))
+            .fix("load the kernel module inet_diag (and tcp_diag)"),
+    });
     lines.push(gauge(&name("gauge"), target).await);
     lines
 }

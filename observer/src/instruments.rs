@@ -20,7 +20,12 @@ use crate::{
     check::{Blind, Verdict},
     probe::ProgramReport,
     sock_diag::state_name,
-    watch::{Watch, kernel::Kernel, observation::Observation, target::Target},
+    watch::{
+        Watch,
+        kernel::{Audit, Kernel},
+        observation::Observation,
+        target::Target,
+    },
 };
 
 /// What a metric is, in Prometheus' terms.
@@ -137,7 +142,11 @@ catalogue! {
     CAPACITY Gauge "map_capacity" ["map"]
         "Entries that the BPF map can hold."
     EVENTS Counter "kernel_established_events_total" ["outcome"]
-        "Sockets that reached ESTABLISHED on a target's port: stored, map_full or ignored."
+        "Sockets that reached ESTABLISHED on a target's port, by what became of the event: stored, map_full or ignored; and read_failed, events of any kind that could not be read."
+    SEEN Counter "kernel_established_events_seen_total" []
+        "Sockets that reached ESTABLISHED on a target's port: stored, map_full and ignored together."
+    IDENTITY Gauge "kernel_identity_difference" ["identity"]
+        "By how much seen differs from stored, map_full and ignored (seen), or stored from what was opened over all targets (stored): 0, or the counts are wrong."
     BUILD Gauge "build_info" ["version", "backend"]
         "1, with the observer's version and backend."
 }
@@ -203,6 +212,11 @@ fn set_kernel(watch: &Watch) {
         ] {
             counter!(EVENTS, "outcome" => outcome).absolute(count);
         }
+        counter!(SEEN).absolute(losses.seen);
+    }
+    if let Some(Audit { seen, stored }) = kernel.audited() {
+        gauge!(IDENTITY, "identity" => "seen").set(seen as f64);
+        gauge!(IDENTITY, "identity" => "stored").set(stored as f64);
     }
     if let (Some(capacity), Some(tracked)) = (kernel.max_sockets(), watch.tracked()) {
         gauge!(ENTRIES, "map" => "SOCKETS").set(tracked as f64);

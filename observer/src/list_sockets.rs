@@ -9,7 +9,6 @@ use observer::{
     args::Output,
     claim::{Access, FetchError, Fetcher, Limits},
     config::{Config, Target},
-    netns::NetworkNamespace,
     sockets::{self, Query},
     watch::endpoint::Endpoint,
 };
@@ -96,9 +95,7 @@ async fn ask(config: &Config, target: &Target, query: Query) -> anyhow::Result<O
 }
 
 fn look(target: &Target, query: Query) -> anyhow::Result<SocketList> {
-    let netns = NetworkNamespace::open(&target.netns)?;
-    let endpoint =
-        Endpoint::open(0, &netns, target.listen, Vec::new(), None).context("open sock_diag")?;
+    let endpoint = Endpoint::of(target)?;
     Ok(sockets::list(&endpoint, query)?)
 }
 

@@ -1,16 +1,20 @@
 //! A network namespace: its inode, by which the BPF programs know it, and a way to act inside it.
+//!
+//! What is opened inside a namespace keeps it alive, and names of namespaces come to mean others: who
+//! follows them is in `watch`.
 
 use std::{
     fs::File,
     io,
     os::{fd::AsFd as _, unix::fs::MetadataExt as _},
     path::PathBuf,
+    sync::mpsc,
     thread,
 };
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
-use crate::config::Netns;
+use crate::{config::Netns, privileges};
 
 /// A network namespace, kept from vanishing while it is held.
 #[derive(Debug)]
@@ -27,6 +31,14 @@ pub struct NetnsError {
     path: PathBuf,
     #[source]
     source: io::Error,
+}
+
+impl NetnsError {
+    /// Whether there is none, rather than one that may not be opened.
+    #[must_use]
+    pub fn is_absent(&self) -> bool {
+        self.source.kind() == io::ErrorKind::NotFound
+    }
 }
 
 impl NetworkNamespace {
@@ -80,5 +92,67 @@ impl NetworkNamespace {
                 .join()
                 .unwrap_or_else(|_| Err(io::Error::other("the thread in the namespace panicked")))
         })
+    }
+}
+
+/// What is done inside namespaces.
+type Errand = Box<dyn FnOnce() + Send>;
+
+/// The one thread that keeps the right to enter other network namespaces, and does nothing else.
+///
+/// Capabilities belong to threads: those that parse what services send have none.
+#[derive(Clone, Debug)]
+pub struct Doorkeeper {
+    errands: mpsc::SyncSender<Errand>,
+}
+
+impl Doorkeeper {
+    /// Starts the thread, which then has the rights of the calling one that it needs; it ends when
+    /// the last clone is dropped.
+    ///
+    /// # Errors
+    /// When the other rights cannot be dropped, or there can be no thread.
+    pub fn start() -> io::Result<Self> {
+        // Who has an errand waits for it: no queue is needed.
+        let (errands, received) = mpsc::sync_channel::<Errand>(0);
+        let (sender, dropped) = mpsc::sync_channel(1);
+        thread::Builder::new()
+            .name("doorkeeper".to_owned())
+            .spawn(move || {
+                let outcome = privileges::keep_for_namespaces();
+                let is_dropped = outcome.is_ok();
+                // Nobody waits only where the starter has panicked.
+                let _ = sender.send(outcome);
+                if is_dropped {
+                    received.into_iter().for_each(|errand| errand());
+                }
+            })?;
+        let outcome = dropped.recv().map_err(io::Error::other)?;
+        let kept = outcome.map_err(io::Error::other)?;
+        tracing::info!(
+            kept = kept.join(","),
+            "one thread keeps the right to enter network namespaces"
+        );
+        Ok(Self { errands })
+    }
+
+    /// Has `action` done by the thread.
+    ///
+    /// # Errors
+    /// When the thread has ended.
+    pub fn run<T: Send + 'static>(
+        &self,
+        action: impl FnOnce() -> T + Send + 'static,
+    ) -> io::Result<T> {
+        let (sender, result) = mpsc::sync_channel(1);
+        let errand: Errand = Box::new(move || {
+            // Nobody waits only where the asking thread has panicked.
+            let _ = sender.send(action());
+        });
+        let has_ended = |_| io::Error::other("the thread for network namespaces has ended");
+        self.errands
+            .send(errand)
+            .map_err(|_| has_ended(mpsc::RecvError))?;
+        result.recv().map_err(has_ended)
     }
 }

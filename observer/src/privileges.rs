@@ -1,8 +1,10 @@
 //! Capabilities: what the observer needs, and giving up what it no longer needs.
 //!
 //! Attaching needs CAP_BPF, CAP_PERFMON and, for the egress program, CAP_NET_ADMIN; entering another
-//! network namespace needs CAP_SYS_ADMIN. Once attached, everything is reached by file descriptors.
-//! A capability belongs to a thread: they are dropped before there is a second one.
+//! network namespace needs CAP_SYS_ADMIN, and to look at another user's process CAP_SYS_PTRACE. Once
+//! attached, everything is reached by file descriptors; only a namespace that is made later has to
+//! be entered later. A capability belongs to a thread: they are dropped before there are others that
+//! could have them.
 
 use caps::{CapSet, Capability, CapsHashSet};
 
@@ -31,12 +33,30 @@ pub fn drop_after_attach(has_programs: bool) -> Result<Vec<String>, DropError> {
                 .find(|capability| held.contains(capability)),
         );
     }
+    keep(&kept)
+}
+
+/// Drops, in the calling thread, every capability that entering a network namespace does not need,
+/// for good, and returns what is kept.
+///
+/// # Errors
+/// When the kernel refuses, which leaves more capabilities than intended.
+pub fn keep_for_namespaces() -> Result<Vec<String>, DropError> {
+    let held = caps::read(None, CapSet::Permitted).map_err(error)?;
+    let needed = CapsHashSet::from([Capability::CAP_SYS_ADMIN, Capability::CAP_SYS_PTRACE]);
+    keep(&held.intersection(&needed).copied().collect())
+}
+
+/// Leaves the calling thread these capabilities and no others.
+fn keep(kept: &CapsHashSet) -> Result<Vec<String>, DropError> {
     caps::clear(None, CapSet::Ambient).map_err(error)?;
-    caps::set(None, CapSet::Effective, &kept).map_err(error)?;
-    caps::set(None, CapSet::Permitted, &kept).map_err(error)?;
+    caps::set(None, CapSet::Effective, kept).map_err(error)?;
+    caps::set(None, CapSet::Permitted, kept).map_err(error)?;
     caps::clear(None, CapSet::Inheritable).map_err(error)?;
     rustix::thread::set_no_new_privs(true).map_err(error)?;
-    Ok(kept.iter().map(ToString::to_string).collect())
+    let mut names: Vec<_> = kept.iter().map(ToString::to_string).collect();
+    names.sort_unstable();
+    Ok(names)
 }
 
 fn needs_bpf_for_maps() -> bool {

@@ -24,6 +24,14 @@ impl Honest {
     /// # Errors
     /// It does not come up; the text has its log.
     pub async fn start(on: IpAddr) -> Result<Self> {
+        Self::start_pinging(on, "1s").await
+    }
+
+    /// As [`Self::start`], with another time between two pings, such as `20s`.
+    ///
+    /// # Errors
+    /// As of [`Self::start`].
+    pub async fn start_pinging(on: IpAddr, interval: &str) -> Result<Self> {
         let data = TempDir::new().context("make a temporary directory")?;
         let management = SocketAddr::from((Ipv4Addr::LOCALHOST, port::free()?));
         let process = Process::spawn(
@@ -32,7 +40,7 @@ impl Honest {
                 format!("--public-address={}", SocketAddr::new(on, port::free()?)),
                 format!("--management-address={management}"),
                 format!("--data-dir={}", data.path().display()),
-                "--ping-interval=1s".to_owned(),
+                format!("--ping-interval={interval}"),
             ],
         )?;
         let mut relay = Relay::of(process).await?;

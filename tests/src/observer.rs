@@ -266,6 +266,17 @@ impl Observer {
         serde_json::from_str(&answer.body).context("parse the report")
     }
 
+    /// The API's list of a target's open sockets.
+    ///
+    /// # Errors
+    /// It does not answer, or knows no such target.
+    pub async fn sockets(&self, target: &str) -> Result<Value> {
+        let url = format!("{}/api/v1/targets/{target}/sockets?limit=10000", self.url);
+        let answer = http::get(&url).await?;
+        ensure!(answer.status == 200, "{}: {}", answer.status, answer.body);
+        serde_json::from_str(&answer.body).context("parse the list")
+    }
+
     /// A metric that has no label but the target.
     ///
     /// # Errors

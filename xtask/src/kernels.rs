@@ -50,9 +50,9 @@ pub(crate) struct Options {
     /// One series alone.
     #[arg(long, value_parser = clap::builder::PossibleValuesParser::new(SERIES))]
     only: Option<String>,
-    /// Only tests whose names contain this.
-    #[arg(long, default_value = "")]
-    filter: String,
+    /// Only tests whose names contain this; of several, any.
+    #[arg(long)]
+    filter: Vec<String>,
     /// Take what is installed as it is.
     #[arg(long)]
     skip_setup: bool,
@@ -71,7 +71,9 @@ pub(crate) fn kernels(options: &Options) -> Result<()> {
         Some(only) => vec![only],
         None => SERIES.to_vec(),
     };
-    let is_run = |name: &str| begins(name, TESTS) && name.contains(&options.filter);
+    let wanted = &options.filter;
+    let is_wanted = |name: &str| wanted.iter().any(|part| name.contains(part.as_str()));
+    let is_run = |name: &str| begins(name, TESTS) && (wanted.is_empty() || is_wanted(name));
     println!("{}", run(&series, &is_run, &|_, _| Ok(()))?);
     Ok(())
 }

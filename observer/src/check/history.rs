@@ -61,7 +61,7 @@ impl Record {
     pub const fn is_restart(&self) -> bool {
         matches!(
             self.finding.blind,
-            Some(Blind::Restarted | Blind::NotListening)
+            Some(Blind::Restarted | Blind::NoNamespace | Blind::NotListening)
         )
     }
 }

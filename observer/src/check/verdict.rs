@@ -61,6 +61,8 @@ pub enum Blind {
     WitnessesDisagree,
     /// A socket or an event was lost.
     Lost,
+    /// The network namespace of the service is not there, or cannot be entered.
+    NoNamespace,
     /// Nothing listens there and nothing is connected.
     NotListening,
     /// The service was restarted within the window of the check.
@@ -71,12 +73,13 @@ pub enum Blind {
 
 impl Blind {
     /// All of them, in the order in which they are published.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::TargetDown,
         Self::ClaimMissing,
         Self::NotSeeded,
         Self::WitnessesDisagree,
         Self::Lost,
+        Self::NoNamespace,
         Self::NotListening,
         Self::Restarted,
         Self::CannotTell,
@@ -91,6 +94,7 @@ impl Blind {
             Self::NotSeeded => "not_seeded",
             Self::WitnessesDisagree => "witnesses_disagree",
             Self::Lost => "lost",
+            Self::NoNamespace => "no_namespace",
             Self::NotListening => "not_listening",
             Self::Restarted => "restarted",
             Self::CannotTell => "cannot_tell",

@@ -33,8 +33,10 @@ pub enum ClaimError {
     #[error("malformed exposition")]
     Syntax(#[source] SyntaxError),
     /// No series of that name with those labels.
-    #[error("no series matches the selector ({same_name} of the same metric do not)")]
+    #[error("no series matches {selector} ({same_name} of the same metric do not)")]
     Missing {
+        /// What was asked for.
+        selector: String,
         /// How many series have the name, but not the labels.
         same_name: usize,
     },
@@ -143,6 +145,7 @@ pub fn read_claim(body: &[u8], format: Format, selector: &Selector) -> Result<Cl
     match sum.fault {
         Some(fault) => Err(fault),
         None if sum.seen.is_empty() => Err(ClaimError::Missing {
+            selector: selector.to_string(),
             same_name: sum.same_name,
         }),
         None => Ok(Claim {
@@ -303,7 +306,10 @@ mod tests {
         check("g", "# TYPE g gauge\n", Err("gauge_missing"));
         let selector = Selector::parse("g{x=\"z\"}").unwrap();
         let error = read_claim(b"g{x=\"y\"} 1\ng 2\n", Format::Text, &selector).unwrap_err();
-        assert_eq!(error, ClaimError::Missing { same_name: 2 });
+        assert_eq!(
+            error.to_string(),
+            "no series matches g{x=\"z\"} (2 of the same metric do not)"
+        );
     }
 
     #[test]

@@ -114,6 +114,17 @@ pub struct Span<const LEAST: u64, const MOST: u64>(pub Duration);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Within<const LEAST: u32, const MOST: u32>(pub u32);
 
+impl Listen {
+    /// The same, with an IPv4-mapped address as IPv4.
+    #[must_use]
+    pub fn to_canonical(self) -> Self {
+        Self {
+            address: self.address.map(|address| address.to_canonical()),
+            ..self
+        }
+    }
+}
+
 impl FromStr for Listen {
     type Err = ValueError;
 

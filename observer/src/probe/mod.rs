@@ -12,6 +12,7 @@ use std::{
     fs::File,
     io,
     path::{Path, PathBuf},
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use aya::{
@@ -20,9 +21,9 @@ use aya::{
     programs::{BtfTracePoint, CgroupAttachMode, CgroupSkb, CgroupSkbAttachType, ProgramError},
 };
 use error::{access, refused};
-use observer_ebpf::{Durations, Losses, MAX_TARGETS, Ports, Socket, Tally, TargetKey};
+use observer_ebpf::{Durations, Losses, Ports, Socket, Tally, TargetKey};
 
-use crate::config::{self, Cgroup};
+use crate::config::{self, Cgroup, Listen};
 
 pub use error::{LoadError, MapAccessError, chain};
 pub use kernel_log::KernelLog;
@@ -68,18 +69,20 @@ pub struct Probe {
     // The order of fields is the order in which they are dropped: the programs go first.
     ebpf: Ebpf,
     ports: Array<MapData, Ports>,
-    targets: HashMap<MapData, TargetKey, u32>,
-    sockets: HashMap<MapData, u64, Socket>,
+    targets: Mutex<HashMap<MapData, TargetKey, u32>>,
+    // A walk takes long where there are many: the counts are never to wait for it.
+    sockets: Mutex<HashMap<MapData, u64, Socket>>,
     tallies: PerCpuArray<MapData, Tally>,
     durations: PerCpuArray<MapData, Durations>,
     losses: PerCpuArray<MapData, Losses>,
     max_sockets: u32,
+    target_count: u32,
     egress_refused: Option<LoadError>,
 }
 
 impl Probe {
-    /// Loads and attaches the programs for these targets; the index in the slice is the index of
-    /// their tally.
+    /// Loads and attaches the programs for targets on these ports; no target is watched before
+    /// [`Self::add_target`].
     ///
     /// The egress program is attached first: a socket that is seen to be born is then seen to send.
     /// Without `CAP_NET_ADMIN` or cgroup2 the probe works without it, and
@@ -90,7 +93,7 @@ impl Probe {
     ///
     /// # Minimum kernel version
     /// 5.12, for `bpf_get_socket_cookie` in tracing programs.
-    pub fn attach(options: &Options, keys: &[TargetKey]) -> Result<Self, LoadError> {
+    pub fn attach(options: &Options, listens: &[Listen]) -> Result<Self, LoadError> {
         let object = OBJECT.ok_or(LoadError::NotBuilt)?;
         for capability in ["CAP_BPF", "CAP_PERFMON"] {
             if !has_capability(capability) {
@@ -108,18 +111,19 @@ impl Probe {
 
         let mut probe = Self {
             ports: take(&mut ebpf, "PORTS")?,
-            targets: take(&mut ebpf, "TARGETS")?,
-            sockets: take(&mut ebpf, "SOCKETS")?,
+            targets: Mutex::new(take(&mut ebpf, "TARGETS")?),
+            sockets: Mutex::new(take(&mut ebpf, "SOCKETS")?),
             tallies: take(&mut ebpf, "TALLIES")?,
             durations: take(&mut ebpf, "DURATIONS")?,
             losses: take(&mut ebpf, "LOSSES")?,
             max_sockets: options.max_sockets,
+            target_count: u32::try_from(listens.len()).unwrap_or(u32::MAX),
             egress_refused: None,
             ebpf,
         };
         probe
-            .set_targets(keys)
-            .map_err(|error| refused("the targets")(error))?;
+            .set_ports(listens)
+            .map_err(|error| refused("the ports")(error))?;
         probe.egress_refused = probe.attach_egress(options.cgroup.as_deref()).err();
         probe.attach_lifecycle(&btf)?;
         Ok(probe)
@@ -162,19 +166,33 @@ impl Probe {
         Ok(())
     }
 
-    fn set_targets(&mut self, keys: &[TargetKey]) -> Result<(), MapAccessError> {
+    fn set_ports(&mut self, listens: &[Listen]) -> Result<(), MapAccessError> {
         let mut ports = Box::new(Ports([0; 65_536]));
-        for (index, key) in (0..MAX_TARGETS).zip(keys) {
-            self.targets
-                .insert(key, index, 0)
-                .map_err(access("TARGETS"))?;
-            ports.0[usize::from(key.port)] |= if key.address == [0; 16] {
-                observer_ebpf::PORT_WILDCARD
-            } else {
-                observer_ebpf::PORT_EXACT
+        for listen in listens {
+            ports.0[usize::from(listen.port)] |= match listen.address {
+                None => observer_ebpf::PORT_WILDCARD,
+                Some(_) => observer_ebpf::PORT_EXACT,
             };
         }
         self.ports.set(0, *ports, 0).map_err(access("PORTS"))
+    }
+
+    /// Watches a target from now on; `index` is that of its tally.
+    ///
+    /// # Errors
+    /// When there are too many, or the kernel refuses the write.
+    pub fn add_target(&self, key: &TargetKey, index: u32) -> Result<(), MapAccessError> {
+        lock(&self.targets)
+            .insert(key, index, 0)
+            .map_err(access("TARGETS"))
+    }
+
+    /// Takes in no more sockets of a target; those that are tracked still are.
+    ///
+    /// # Errors
+    /// When it is not watched, or the kernel refuses the write.
+    pub fn remove_target(&self, key: &TargetKey) -> Result<(), MapAccessError> {
+        lock(&self.targets).remove(key).map_err(access("TARGETS"))
     }
 
     /// Why WebSockets cannot be told from other connections, if they cannot.
@@ -230,7 +248,7 @@ impl Probe {
     /// # Errors
     /// When the kernel refuses the read.
     pub fn socket(&self, cookie: u64) -> Result<Option<Socket>, MapAccessError> {
-        match self.sockets.get(&cookie, 0) {
+        match lock(&self.sockets).get(&cookie, 0) {
             Ok(socket) => Ok(Some(socket)),
             Err(MapError::KeyNotFound) => Ok(None),
             Err(error) => Err(access("SOCKETS")(error)),
@@ -245,7 +263,7 @@ impl Probe {
     pub fn sockets(&self) -> Result<Vec<(u64, Socket)>, MapAccessError> {
         // The kernel restarts an iteration whose current key is removed: this bounds it.
         let most = 4 * self.max_sockets as usize;
-        self.sockets
+        lock(&self.sockets)
             .iter()
             .take(most)
             .collect::<Result<_, _>>()
@@ -256,10 +274,10 @@ impl Probe {
     ///
     /// # Errors
     /// When the map is full or the kernel refuses the write.
-    pub fn insert(&mut self, cookie: u64, socket: Socket) -> Result<bool, MapAccessError> {
+    pub fn insert(&self, cookie: u64, socket: Socket) -> Result<bool, MapAccessError> {
         /// `BPF_NOEXIST` of `include/uapi/linux/bpf.h`.
         const NOEXIST: u64 = 1;
-        match self.sockets.insert(cookie, socket, NOEXIST) {
+        match lock(&self.sockets).insert(cookie, socket, NOEXIST) {
             Ok(()) => Ok(true),
             Err(MapError::SyscallError(error))
                 if error.io_error.kind() == io::ErrorKind::AlreadyExists =>
@@ -274,8 +292,8 @@ impl Probe {
     ///
     /// # Errors
     /// When the kernel refuses the write.
-    pub fn remove(&mut self, cookie: u64) -> Result<bool, MapAccessError> {
-        match self.sockets.remove(&cookie) {
+    pub fn remove(&self, cookie: u64) -> Result<bool, MapAccessError> {
+        match lock(&self.sockets).remove(&cookie) {
             Ok(()) => Ok(true),
             Err(MapError::SyscallError(error))
                 if error.io_error.kind() == io::ErrorKind::NotFound =>
@@ -284,6 +302,12 @@ impl Probe {
             }
             Err(error) => Err(access("SOCKETS")(error)),
         }
+    }
+
+    /// How many targets it was attached for: their indices are below this.
+    #[must_use]
+    pub const fn targets(&self) -> u32 {
+        self.target_count
     }
 
     /// Most sockets that can be tracked.
@@ -324,6 +348,11 @@ pub fn cgroup2_root() -> Option<PathBuf> {
         let (root, point) = (fields.next()?, fields.next()?);
         (root == "/" && source.starts_with("cgroup2 ")).then(|| PathBuf::from(point))
     })
+}
+
+/// A panic elsewhere leaves a map whole: each system call is complete in itself.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn program<'a, P>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut P, LoadError>

@@ -1,23 +1,24 @@
 //! One place that services listen on: its counts and its sockets, as each witness has them.
 //!
-//! How the witnesses are held against each other is in `reconcile`.
+//! How the witnesses are held against each other is in `reconcile`, where the sockets are in `place`.
 
 use std::{
     net::IpAddr,
     sync::{Arc, Mutex},
 };
 
-use observer_ebpf::{Socket, Tally, TargetKey};
+use observer_ebpf::{Socket, Tally};
 
 use super::{
-    listing::{Listing, Snmp},
+    listing::Listing,
     lock,
+    place::{Keys, Place, PlaceError},
 };
 use crate::{
-    config::Listen,
-    netns::NetworkNamespace,
+    config::{self, Listen, Netns},
+    netns::{Doorkeeper, NetworkNamespace},
     probe::{MapAccessError, Probe},
-    sock_diag::{DumpError, Entry, SockDiag, States},
+    sock_diag::{DumpError, Entry, States},
 };
 
 /// A witness failed.
@@ -33,6 +34,9 @@ pub enum WitnessError {
     /// The kernel's own counters.
     #[error("/proc/net/snmp cannot be read")]
     Snmp(#[from] std::io::Error),
+    /// The endpoint is nowhere now, or not seeded there yet.
+    #[error("its sockets are not known")]
+    Absent,
 }
 
 /// The counts of an endpoint, and how much they may lack.
@@ -61,64 +65,159 @@ pub struct Listeners {
 /// Who counts.
 enum Witness {
     /// The programs, all endpoints in one set of maps.
-    Programs(Arc<Mutex<Probe>>),
+    Programs(Arc<Probe>),
     /// Dumps, one after the other.
-    Dumps(Snmp, Mutex<Listing>),
+    Dumps(Mutex<Listing>),
+}
+
+/// How an endpoint finds its place among others.
+#[derive(Clone, Default)]
+pub struct Surroundings {
+    /// The keys of all endpoints.
+    pub keys: Arc<Keys>,
+    /// The programs, where they count.
+    pub probe: Option<Arc<Probe>>,
+    /// Who enters other network namespaces; without one, the calling thread.
+    pub doorkeeper: Option<Doorkeeper>,
 }
 
 /// An endpoint and what is known of it beside the programs' counts.
 pub struct Endpoint {
     index: u32,
-    key: TargetKey,
+    netns: Netns,
     listen: Listen,
-    /// Addresses on the same port that other endpoints have for themselves.
-    others: Vec<IpAddr>,
+    keys: Arc<Keys>,
+    doorkeeper: Option<Doorkeeper>,
     witness: Witness,
-    diag: Mutex<SockDiag>,
+    place: Mutex<Option<Arc<Place>>>,
     /// What was added to the counts by seeding and repairing.
     adjustment: Mutex<Tally>,
 }
 
 impl Endpoint {
-    /// The key by which the programs find an endpoint.
+    /// An endpoint whose sockets the programs count under `index`; it is nowhere yet.
     #[must_use]
-    pub fn key(netns: &NetworkNamespace, listen: Listen) -> TargetKey {
-        let address = match listen.address.map(|address| address.to_canonical()) {
-            None => [0; 16],
-            Some(IpAddr::V4(address)) => address.to_ipv6_mapped().octets(),
-            Some(IpAddr::V6(address)) => address.octets(),
-        };
-        TargetKey {
-            address,
-            netns: netns.inode(),
-            port: listen.port,
-            reserved: 0,
+    pub fn new(index: u32, netns: Netns, listen: Listen, surroundings: Surroundings) -> Self {
+        let Surroundings {
+            keys,
+            probe,
+            doorkeeper,
+        } = surroundings;
+        Self {
+            index,
+            doorkeeper: doorkeeper.filter(|_| netns != Netns::SelfNs),
+            netns,
+            listen,
+            keys,
+            witness: match probe {
+                Some(probe) => Witness::Programs(probe),
+                None => Witness::Dumps(Mutex::default()),
+            },
+            place: Mutex::default(),
+            adjustment: Mutex::default(),
         }
     }
 
-    /// An endpoint whose sockets the programs count under `index`.
+    /// The endpoint of a target by itself, where it is now, without programs.
     ///
     /// # Errors
-    /// When `sock_diag` cannot be opened in the namespace.
-    pub fn open(
-        index: u32,
-        netns: &NetworkNamespace,
-        listen: Listen,
-        others: Vec<IpAddr>,
-        probe: Option<Arc<Mutex<Probe>>>,
-    ) -> std::io::Result<Self> {
-        Ok(Self {
-            index,
-            key: Self::key(netns, listen),
-            listen,
-            others,
-            witness: match probe {
-                Some(probe) => Witness::Programs(probe),
-                None => Witness::Dumps(Snmp::open(netns)?, Mutex::default()),
-            },
-            diag: Mutex::new(SockDiag::open(netns)?),
-            adjustment: Mutex::default(),
-        })
+    /// When its namespace is not there or cannot be entered.
+    pub fn of(target: &config::Target) -> Result<Self, PlaceError> {
+        let netns = target.netns.clone();
+        let endpoint = Self::new(0, netns, target.listen, Surroundings::default());
+        endpoint.follow()?;
+        Ok(endpoint)
+    }
+
+    /// Goes to where the sockets are now. Returns whether that is elsewhere than before: the
+    /// endpoint then has to be seeded. An endpoint that cannot be anywhere tracks nothing.
+    ///
+    /// # Errors
+    /// When its namespace is not there or cannot be entered.
+    pub fn follow(&self) -> Result<bool, PlaceError> {
+        let known = self.inode();
+        if known.is_some() && !self.may_move() {
+            return Ok(false);
+        }
+        let (netns, listen, has_programs) = (self.netns.clone(), self.listen, self.has_programs());
+        let opened = self.act(move || Place::open(&netns, listen, known, has_programs))?;
+        match opened {
+            Ok(None) => Ok(false),
+            Ok(Some(place)) => {
+                self.leave()?;
+                self.arrive(place)?;
+                Ok(true)
+            }
+            Err(error) => {
+                self.leave()?;
+                Err(error)
+            }
+        }
+    }
+
+    /// Whether [`Self::follow`] would find something else than the last time.
+    #[must_use]
+    pub fn has_moved(&self) -> bool {
+        let netns = self.netns.clone();
+        let now = self.act(move || NetworkNamespace::open(&netns).map(|netns| netns.inode()));
+        now.ok().and_then(Result::ok) != self.inode()
+    }
+
+    /// Whether its name can come to stand for another namespace.
+    #[must_use]
+    pub fn may_move(&self) -> bool {
+        self.netns != Netns::SelfNs
+    }
+
+    fn act<T: Send + 'static>(
+        &self,
+        action: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, PlaceError> {
+        match &self.doorkeeper {
+            None => Ok(action()),
+            Some(doorkeeper) => doorkeeper.run(action).map_err(|source| PlaceError::Enter {
+                netns: self.netns.clone(),
+                source,
+            }),
+        }
+    }
+
+    fn arrive(&self, place: Place) -> Result<(), PlaceError> {
+        if !self.keys.take(place.key, self.index) {
+            return Err(PlaceError::Taken {
+                listen: self.listen,
+                netns: self.netns.clone(),
+            });
+        }
+        if let Some(probe) = self.probe()
+            && let Err(error) = probe.add_target(&place.key, self.index)
+        {
+            self.keys.give_back(&place.key);
+            return Err(error.into());
+        }
+        *lock(&self.place) = Some(Arc::new(place));
+        Ok(())
+    }
+
+    /// Watches nothing any more: what was open is no longer this endpoint's.
+    fn leave(&self) -> Result<(), PlaceError> {
+        let Some(place) = lock(&self.place).take() else {
+            return Ok(());
+        };
+        self.keys.give_back(&place.key);
+        if let Some(probe) = self.probe() {
+            probe.remove_target(&place.key)?;
+            self.let_all_go(probe)?;
+        }
+        Ok(())
+    }
+
+    fn inode(&self) -> Option<u32> {
+        lock(&self.place).as_ref().map(|place| place.key.netns)
+    }
+
+    fn place(&self) -> Result<Arc<Place>, WitnessError> {
+        lock(&self.place).clone().ok_or(WitnessError::Absent)
     }
 
     /// Its index in the programs' maps.
@@ -127,10 +226,16 @@ impl Endpoint {
         self.index
     }
 
-    /// The key by which the programs find it.
+    /// Where the service listens.
     #[must_use]
-    pub const fn target_key(&self) -> TargetKey {
-        self.key
+    pub const fn listen(&self) -> Listen {
+        self.listen
+    }
+
+    /// The network namespace of its sockets, by its name.
+    #[must_use]
+    pub const fn netns(&self) -> &Netns {
+        &self.netns
     }
 
     /// Whether the programs count here, or `sock_diag` alone.
@@ -147,10 +252,10 @@ impl Endpoint {
     pub fn tally(&self) -> Result<Tally, WitnessError> {
         match &self.witness {
             Witness::Programs(probe) => {
-                let counted = lock(probe).tally(self.index)?;
+                let counted = probe.tally(self.index)?;
                 Ok(counted.plus(&lock(&self.adjustment)))
             }
-            Witness::Dumps(_, listing) => Ok(lock(listing).tally()),
+            Witness::Dumps(listing) => Ok(lock(listing).tally()),
         }
     }
 
@@ -159,15 +264,16 @@ impl Endpoint {
     /// # Errors
     /// When a witness fails.
     pub fn count(&self) -> Result<Count, WitnessError> {
-        let (snmp, listing) = match &self.witness {
-            Witness::Programs(_) => {
+        let place = self.place()?;
+        let (snmp, listing) = match (&self.witness, &place.snmp) {
+            (Witness::Dumps(listing), Some(snmp)) => (snmp, listing),
+            _ => {
                 return Ok(Count {
                     tally: self.tally()?,
                     unseen_before: 0,
                     unseen_after: 0,
                 });
             }
-            Witness::Dumps(snmp, listing) => (snmp, listing),
         };
         let mut listing = lock(listing);
         let before = snmp.passive_opens()?;
@@ -208,14 +314,16 @@ impl Endpoint {
     /// # Errors
     /// When there is no complete dump, or the maps cannot be read.
     pub fn details(&self) -> Result<Vec<(Entry, Option<Socket>)>, WitnessError> {
-        let mut entries = lock(&self.diag).dump_with_info(self.listen.port, States::OPEN)?;
-        entries.retain(|entry| self.owns(entry));
+        let place = self.place()?;
+        let mut entries =
+            lock(&place.connections).dump_with_info(self.listen.port, States::OPEN)?;
+        self.retain_own(&place, &mut entries);
         entries
             .into_iter()
             .map(|entry| {
-                let tracked = match &self.witness {
-                    Witness::Programs(probe) => lock(probe).socket(entry.cookie)?,
-                    Witness::Dumps(..) => None,
+                let tracked = match self.probe() {
+                    Some(probe) => probe.socket(entry.cookie)?,
+                    None => None,
                 };
                 Ok((entry, tracked))
             })
@@ -227,15 +335,17 @@ impl Endpoint {
     /// # Errors
     /// When there is no complete dump.
     pub fn listeners(&self) -> Result<Listeners, WitnessError> {
-        let entries = lock(&self.diag).dump(self.listen.port, States::LISTEN)?;
+        let place = self.place()?;
+        let entries = lock(&place.listeners).dump(self.listen.port, States::LISTEN)?;
+        let others = self.keys.others(&place.key);
         let mut listeners = Listeners::default();
         for entry in entries {
             // A wildcard listener also serves an endpoint with an address.
             if self.listen.address.is_some() && !entry.local.ip().is_unspecified() {
-                if !self.owns(&entry) {
+                if !self.owns(&entry, &others) {
                     continue;
                 }
-            } else if self.others.contains(&entry.local.ip()) {
+            } else if others.contains(&entry.local.ip()) {
                 continue;
             }
             listeners.cookies.push(entry.cookie);
@@ -247,25 +357,31 @@ impl Endpoint {
     }
 
     fn list(&self, states: States) -> Result<Vec<Entry>, WitnessError> {
-        let mut entries = lock(&self.diag).dump(self.listen.port, states)?;
-        entries.retain(|entry| self.owns(entry));
+        let place = self.place()?;
+        let mut entries = lock(&place.connections).dump(self.listen.port, states)?;
+        self.retain_own(&place, &mut entries);
         Ok(entries)
     }
 
+    fn retain_own(&self, place: &Place, entries: &mut Vec<Entry>) {
+        let others = self.keys.others(&place.key);
+        entries.retain(|entry| self.owns(entry, &others));
+    }
+
     /// Whether a socket with the endpoint's port is the endpoint's: the most specific one has it.
-    fn owns(&self, entry: &Entry) -> bool {
+    fn owns(&self, entry: &Entry, others: &[IpAddr]) -> bool {
         let local = entry.local.ip();
         match self.listen.address {
             Some(address) => local == address.to_canonical(),
-            None => !self.others.contains(&local),
+            None => !others.contains(&local),
         }
     }
 
     /// The maps, where programs count.
-    pub(super) fn probe(&self) -> Option<&Mutex<Probe>> {
+    pub(super) fn probe(&self) -> Option<&Probe> {
         match &self.witness {
             Witness::Programs(probe) => Some(probe),
-            Witness::Dumps(..) => None,
+            Witness::Dumps(_) => None,
         }
     }
 

@@ -11,14 +11,17 @@ use super::{
     endpoint::{Endpoint, WitnessError},
     kernel::Kernel,
     lock,
+    place::PlaceError,
     reconcile::Survey,
 };
-use crate::check::Blind;
+use crate::{check::Blind, probe::chain};
 
 /// Between two surveys while the witnesses agree.
 const BEAT: Duration = Duration::from_secs(30);
 /// Between two surveys while they do not.
 const UNTRUSTED_BEAT: Duration = Duration::from_millis(500);
+/// Between two looks at whether a namespace's name still stands for the same one.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// An endpoint with the state of its witnesses.
 pub struct Watched {
@@ -42,6 +45,8 @@ pub struct Health {
     pub repairs: u64,
     /// Grows whenever counts from before no longer add up with counts from then on.
     pub epoch: u64,
+    /// Why the sockets are nowhere to be seen, where the reason is [`Blind::NoNamespace`].
+    pub absence: Option<String>,
     /// Losses up to which the witnesses were found to agree again.
     excused_losses: u64,
 }
@@ -59,6 +64,7 @@ impl Watched {
                 agreed: None,
                 repairs: 0,
                 epoch: 0,
+                absence: None,
                 excused_losses: 0,
             }),
             wanted: Notify::new(),
@@ -87,6 +93,12 @@ impl Watched {
         lock(&self.state).epoch
     }
 
+    /// Whether what was open before is known.
+    #[must_use]
+    pub fn is_seeded(&self) -> bool {
+        lock(&self.state).survey.is_some()
+    }
+
     /// Asks for a survey now.
     pub fn survey_soon(&self) {
         self.wanted.notify_one();
@@ -107,19 +119,74 @@ impl Watched {
             if let Err(error) = surveyed {
                 tracing::error!(%error, "a survey of the witnesses did not come to its end");
             }
-            let beat = match lock(&self.state).distrust {
-                None => BEAT,
-                Some(_) => UNTRUSTED_BEAT,
-            };
+            self.wait().await;
+        }
+    }
+
+    /// Waits for the next survey: for its beat, for a wish, or for the endpoint to move.
+    async fn wait(self: &Arc<Self>) {
+        let beat = match lock(&self.state).distrust {
+            None => BEAT,
+            Some(_) => UNTRUSTED_BEAT,
+        };
+        let beat = tokio::time::sleep(beat);
+        tokio::pin!(beat);
+        let mut look = tokio::time::interval_at(tokio::time::Instant::now() + LOOK, LOOK);
+        loop {
             tokio::select! {
-                () = tokio::time::sleep(beat) => {}
-                () = self.wanted.notified() => {}
+                () = &mut beat => return,
+                () = self.wanted.notified() => return,
+                _ = look.tick(), if self.endpoint.may_move() => {
+                    let this = Arc::clone(self);
+                    let moved = tokio::task::spawn_blocking(move || this.endpoint.has_moved());
+                    if moved.await.unwrap_or(true) {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Goes to where the sockets are now; returns whether they can be seen.
+    fn follow(&self) -> bool {
+        let moved = self.endpoint.follow();
+        let mut health = lock(&self.state);
+        match moved {
+            Ok(false) => true,
+            Ok(true) => {
+                if let Some(absence) = health.absence.take() {
+                    let netns = self.endpoint.netns();
+                    tracing::info!(%netns, was = absence, "the network namespace is there");
+                } else if health.survey.is_some() {
+                    let netns = self.endpoint.netns();
+                    tracing::info!(%netns, "the name stands for another network namespace");
+                }
+                health.survey = None;
+                health.agreed = None;
+                health.distrust = Some(Blind::NotSeeded);
+                health.epoch += 1;
+                true
+            }
+            Err(error) => {
+                let absence = chain(&error);
+                if health.absence.as_ref() != Some(&absence) {
+                    log_absence(&self.endpoint, &error, &absence);
+                }
+                health.survey = None;
+                health.agreed = None;
+                health.distrust = Some(Blind::NoNamespace);
+                health.absence = Some(absence);
+                false
             }
         }
     }
 
     fn survey(&self) {
+        if !self.follow() {
+            return;
+        }
         let began = Instant::now();
+        self.kernel.audit();
         let losses = self.losses();
         let (is_first, distrust) = {
             let health = lock(&self.state);
@@ -148,7 +215,7 @@ impl Watched {
                     health.excused_losses = losses;
                     None
                 };
-                report(self.endpoint.target_key().port, before, &health, &survey);
+                report(self.endpoint.listen().port, before, &health, &survey);
                 health.survey = Some(survey);
             }
             Err(error) => {
@@ -159,6 +226,12 @@ impl Watched {
             }
         }
     }
+}
+
+fn log_absence(endpoint: &Endpoint, error: &PlaceError, absence: &str) {
+    let (listen, netns) = (endpoint.listen(), endpoint.netns());
+    let hint = error.hint();
+    tracing::warn!(%listen, %netns, error = absence, hint, "its sockets cannot be seen");
 }
 
 fn report(port: u16, before: Option<Blind>, health: &Health, survey: &Survey) {

@@ -9,25 +9,25 @@ pub mod health;
 pub mod kernel;
 mod listing;
 pub mod observation;
+mod place;
 pub mod reconcile;
 pub mod target;
 
 use std::{
-    collections::HashMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use anyhow::Context as _;
-use observer_ebpf::TargetKey;
 use tokio::task::JoinSet;
 
 use crate::{
+    check::Blind,
     claim::{Claimant, Lister},
-    config::Config,
-    netns::NetworkNamespace,
+    config::{Config, Listen, Netns},
+    netns::Doorkeeper,
 };
-use endpoint::Endpoint;
+use endpoint::{Endpoint, Surroundings};
 use health::Watched;
 use kernel::Kernel;
 use target::Target;
@@ -49,42 +49,42 @@ pub struct Watch {
 impl Watch {
     /// Attaches to the kernel and opens every endpoint; reads no claim yet.
     ///
+    /// A target whose network namespace is not there waits for it; one in the observer's own is
+    /// opened now or never.
+    ///
     /// # Errors
-    /// When a namespace, the kernel or a witness refuses.
+    /// When the kernel or a witness refuses.
     pub fn open(config: &Config) -> anyhow::Result<Self> {
-        let mut keys: Vec<TargetKey> = Vec::new();
-        let mut places = Vec::new();
+        let mut places: Vec<(&Netns, Listen)> = Vec::new();
         let mut of_target = Vec::new();
         for target in &config.targets {
-            let netns = NetworkNamespace::open(&target.netns)
-                .with_context(|| format!("target {}", target.name))?;
-            let key = Endpoint::key(&netns, target.listen);
-            let known = keys.iter().position(|known| *known == key);
-            of_target.push(known.unwrap_or(keys.len()));
+            let place = (&target.netns, target.listen.to_canonical());
+            let known = places.iter().position(|known| *known == place);
+            of_target.push(known.unwrap_or(places.len()));
             if known.is_none() {
-                keys.push(key);
-                places.push((netns, target.listen));
+                places.push(place);
             }
         }
-        let kernel = Arc::new(Kernel::open(&config.kernel, &keys)?);
+        let listens: Vec<Listen> = places.iter().map(|(_, listen)| *listen).collect();
+        let kernel = Arc::new(Kernel::open(&config.kernel, &listens)?);
 
-        let mut exact: HashMap<(u32, u16), Vec<_>> = HashMap::new();
-        for (netns, listen) in &places {
-            if let Some(address) = listen.address {
-                exact
-                    .entry((netns.inode(), listen.port))
-                    .or_default()
-                    .push(address.to_canonical());
-            }
-        }
+        let is_elsewhere = places.iter().any(|(netns, _)| **netns != Netns::SelfNs);
+        let surroundings = Surroundings {
+            keys: Arc::default(),
+            probe: kernel.probe(),
+            doorkeeper: is_elsewhere
+                .then(Doorkeeper::start)
+                .transpose()
+                .context("start the thread that enters network namespaces")?,
+        };
         let mut endpoints = Vec::new();
-        for (index, (netns, listen)) in (0..).zip(&places) {
-            let others = exact
-                .get(&(netns.inode(), listen.port))
-                .cloned()
-                .unwrap_or_default();
-            let endpoint = Endpoint::open(index, netns, *listen, others, kernel.probe())
-                .with_context(|| format!("open sock_diag for port {}", listen.port))?;
+        for (index, (netns, listen)) in (0..).zip(places) {
+            let endpoint = Endpoint::new(index, netns.clone(), listen, surroundings.clone());
+            if !endpoint.may_move() {
+                endpoint
+                    .follow()
+                    .with_context(|| format!("open sock_diag for port {}", listen.port))?;
+            }
             endpoints.push(Arc::new(Watched::new(endpoint, Arc::clone(&kernel))));
         }
         let targets = config
@@ -125,12 +125,13 @@ impl Watch {
             .sum()
     }
 
-    /// Whether every endpoint is seeded.
+    /// Whether every endpoint is seeded that is somewhere.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        self.endpoints
-            .iter()
-            .all(|watched| watched.health().agreed.is_some())
+        self.endpoints.iter().all(|watched| {
+            let health = watched.health();
+            health.agreed.is_some() || health.distrust == Some(Blind::NoNamespace)
+        })
     }
 
     /// Starts to watch; everything stops when the returned set is dropped.

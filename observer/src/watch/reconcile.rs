@@ -4,18 +4,15 @@
 //! by `sock_diag` and put into the map of sockets; what that adds to the counts is kept beside them,
 //! since user space cannot add to the programs' own. The same dump, repeated, is the second witness.
 
-use std::{
-    collections::{HashMap, HashSet},
-    sync::Mutex,
-};
+use std::collections::{HashMap, HashSet};
 
 use observer_ebpf::{Class, Phase, Socket, TCP_ESTABLISHED, Tally, flags};
 
-use super::{
-    endpoint::{Endpoint, WitnessError},
-    lock,
+use super::endpoint::{Endpoint, WitnessError};
+use crate::{
+    probe::{MapAccessError, Probe},
+    sock_diag::Entry,
 };
-use crate::{probe::Probe, sock_diag::Entry};
 
 /// What came of holding the two witnesses against each other.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -103,7 +100,7 @@ impl Endpoint {
     /// Corrects what changed between a dump and its insertion, of which the programs saw nothing.
     ///
     /// The counts do not show it: under churn their bounds are wider than what it takes.
-    fn catch_up(&self, probe: &Mutex<Probe>, cookies: &HashSet<u64>) -> Result<(), WitnessError> {
+    fn catch_up(&self, probe: &Probe, cookies: &HashSet<u64>) -> Result<(), WitnessError> {
         let mut apart = HashMap::new();
         for _ in 0..LOOKS {
             let mut now = self.differences(probe)?;
@@ -120,7 +117,7 @@ impl Endpoint {
     /// Repairs the differences that the last look has shown as well; returns how many.
     fn repair_what_stands(
         &self,
-        probe: &Mutex<Probe>,
+        probe: &Probe,
         apart: &HashMap<u64, Difference>,
         now: &HashMap<u64, Difference>,
     ) -> Result<u64, WitnessError> {
@@ -173,12 +170,15 @@ impl Endpoint {
         })
     }
 
-    fn differences(&self, probe: &Mutex<Probe>) -> Result<HashMap<u64, Difference>, WitnessError> {
-        let tracked: HashMap<u64, Socket> = lock(probe)
-            .sockets()?
-            .into_iter()
-            .filter(|(_, socket)| socket.target == self.index())
-            .collect();
+    /// Every socket of this endpoint in the map of sockets.
+    fn tracked(&self, probe: &Probe) -> Result<HashMap<u64, Socket>, MapAccessError> {
+        let mut tracked = probe.sockets()?;
+        tracked.retain(|(_, socket)| socket.target == self.index());
+        Ok(tracked.into_iter().collect())
+    }
+
+    fn differences(&self, probe: &Probe) -> Result<HashMap<u64, Difference>, WitnessError> {
+        let tracked = self.tracked(probe)?;
         let entries = self.dump()?;
         let listed: HashSet<u64> = entries.iter().map(|entry| entry.cookie).collect();
         let mut differences = HashMap::new();
@@ -205,13 +205,13 @@ impl Endpoint {
 
     fn repair(
         &self,
-        probe: &Mutex<Probe>,
+        probe: &Probe,
         cookie: u64,
         difference: &Difference,
     ) -> Result<bool, WitnessError> {
         match difference {
             Difference::Untracked(entry) => self.take_in(probe, entry),
-            Difference::Gone(socket) => self.let_go(probe, cookie, socket),
+            Difference::Gone(socket) => Ok(self.let_go(probe, cookie, socket)?),
             Difference::WrongState(entry, socket) => {
                 Ok(self.let_go(probe, cookie, socket)? && self.take_in(probe, entry)?)
             }
@@ -219,7 +219,7 @@ impl Endpoint {
     }
 
     /// Starts to track a socket of which nothing but its state is known.
-    fn take_in(&self, probe: &Mutex<Probe>, entry: &Entry) -> Result<bool, WitnessError> {
+    fn take_in(&self, probe: &Probe, entry: &Entry) -> Result<bool, WitnessError> {
         let socket = Socket {
             target: self.index(),
             state: entry.state,
@@ -234,7 +234,7 @@ impl Endpoint {
         };
         // Counted before it is inserted: from then on the programs may count its end.
         self.adjust(&counted);
-        let inserted = lock(probe).insert(entry.cookie, socket);
+        let inserted = probe.insert(entry.cookie, socket);
         if !matches!(inserted, Ok(true)) {
             self.unadjust(&counted);
         }
@@ -242,14 +242,17 @@ impl Endpoint {
         Ok(inserted.unwrap_or(false))
     }
 
+    /// Stops tracking every socket.
+    pub(super) fn let_all_go(&self, probe: &Probe) -> Result<(), MapAccessError> {
+        for (cookie, socket) in self.tracked(probe)? {
+            self.let_go(probe, cookie, &socket)?;
+        }
+        Ok(())
+    }
+
     /// Stops tracking a socket that is gone: counts what the programs would have counted.
-    fn let_go(
-        &self,
-        probe: &Mutex<Probe>,
-        cookie: u64,
-        socket: &Socket,
-    ) -> Result<bool, WitnessError> {
-        if !lock(probe).remove(cookie)? {
+    fn let_go(&self, probe: &Probe, cookie: u64, socket: &Socket) -> Result<bool, MapAccessError> {
+        if !probe.remove(cookie)? {
             return Ok(false);
         }
         let was = |class: Class| socket.class == class as u8;

@@ -127,11 +127,13 @@ impl Target {
                     counts,
                 });
             }
-            Err(_) => {
-                // The survey of the witnesses meets the same error, and logs it.
+            Err(error) => {
                 state.last.tally = None;
                 state.samples.clear();
-                self.watched.survey_soon();
+                // The survey meets the same error, and logs it; it looks for a place by itself.
+                if !matches!(error, WitnessError::Absent) {
+                    self.watched.survey_soon();
+                }
             }
         }
         drop(state);
@@ -139,6 +141,10 @@ impl Target {
     }
 
     fn read_counts(&self) -> Result<(Tally, Counts), WitnessError> {
+        if !self.watched.is_seeded() {
+            // What was open before is not zero: it is unknown.
+            return Err(WitnessError::Absent);
+        }
         let endpoint = &self.watched.endpoint;
         let count = endpoint.count()?;
         // After the counts: what was accepted until now is at least what was opened less these.

@@ -10,8 +10,12 @@ use crate::workspace;
 /// The series, oldest first: what Debian 12 came with, and the newest that it has.
 pub(crate) const SERIES: &[&str] = &["6.1", "6.12"];
 
-/// What is a module there, in the order in which they are loaded.
-const MODULES: &[&str] = &["inet_diag", "tcp_diag"];
+/// What is a module there, in the order in which they are loaded, and where packages have it.
+const MODULES: &[(&str, &str)] = &[
+    ("inet_diag", "kernel/net/ipv4"),
+    ("tcp_diag", "kernel/net/ipv4"),
+    ("veth", "kernel/drivers/net"),
+];
 
 /// The kernel's file name in the cache.
 const KERNEL: &str = "vmlinuz";
@@ -35,8 +39,10 @@ pub(crate) fn kernel(series: &str) -> Result<PathBuf> {
 /// One of them is not here.
 pub(crate) fn modules(series: &str) -> Result<Vec<PathBuf>> {
     let folder = folder(series)?;
-    let find = |module: &&str| find(&folder, &format!("{module}.ko"));
-    MODULES.iter().map(find).collect()
+    MODULES
+        .iter()
+        .map(|(module, _)| find(&folder, &format!("{module}.ko")))
+        .collect()
 }
 
 /// Keeps what is needed of a package that is unpacked in `package`.
@@ -48,9 +54,8 @@ pub(crate) fn keep(series: &str, package: &Path) -> Result<()> {
     fs::create_dir_all(&folder).with_context(|| format!("create {}", folder.display()))?;
     let releases = package.join("lib/modules");
     let release = find(&releases, series)?;
-    let net = release.join("kernel/net/ipv4");
-    for module in MODULES {
-        let module = find(&net, &format!("{module}.ko"))?;
+    for (module, place) in MODULES {
+        let module = find(&release.join(place), &format!("{module}.ko"))?;
         let name = module.file_name().context("a module has a name")?;
         copy(&module, &folder.join(name))?;
     }

@@ -3,3 +3,6 @@
 //! `cargo xtask test` runs a share of each; [`tests::campaign::size`] says how much.
 
 mod opens;
+mod restarts;
+mod schedules;
+mod websockets;

@@ -30,7 +30,14 @@ async fn connections_at_full_speed_are_counted_to_the_last_one() {
         .expect("relay");
     // The product's own settle: a service on a busy machine accepts some time after the kernel.
     let settle = format!("{}s", slowness());
-    let targets = both_gauges(&relay).map(|target| target.with("settle", &settle));
+    // Emulated, a scrape takes seconds while connections come.
+    let interval = format!("{}ms", 100 * slowness().pow(2));
+    let targets = both_gauges(&relay).map(|target| {
+        target
+            .with("settle", &settle)
+            .with("interval", &interval)
+            .with("scrape-timeout", &interval)
+    });
     let observer = Observer::start(&targets).await.expect("observer");
     let names = ["websockets", "connections"];
     let mut before = Vec::new();

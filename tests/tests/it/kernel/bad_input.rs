@@ -156,7 +156,7 @@ async fn a_page_without_a_usable_gauge_is_said_to_be_so() {
     let observer = Observer::start(&targets).await.expect("observer");
     let nobody = format!("http://127.0.0.1:{}/metrics", port::free().expect("port"));
     for (text, words) in [
-        ("other 1\n", "no series matches the selector"),
+        ("other 1\n", "no series matches active_connections"),
         ("active_connections NaN\n", "NaN"),
         ("active_connections many\n", "many"),
         ("<html>\n", "html"),

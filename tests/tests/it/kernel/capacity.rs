@@ -51,6 +51,22 @@ async fn more_connections_than_the_map_holds_make_it_blind_and_not_wrong() {
         events.expect(outcome)
     };
     assert_eq!((events("stored"), events("map_full")), (100.0, 50.0));
+    // Every event is accounted for; what is missing is missing in the map, and the witnesses say so.
+    let seen = page.value("observer_kernel_established_events_seen_total", &[]);
+    assert_eq!(seen.expect("seen"), 150.0);
+    let is_off = async || {
+        let page = stage.observer.page().await?;
+        let difference = |identity| {
+            let labels = [("identity", identity)];
+            page.value("observer_kernel_identity_difference", &labels)
+        };
+        let target = [("target", "connections")];
+        let disagreement = page.value("observer_witness_disagreement", &target)?;
+        Ok((disagreement, difference("seen")?, difference("stored")?))
+    };
+    let off = wait::until_equal("the identities", BOUND, (50.0, 0.0, 0.0), is_off);
+    off.await
+        .expect("opened less closed is short of what is open");
     let said = stage.observer.process.log();
     assert!(said.contains("SOCKETS is full"), "{said}");
 

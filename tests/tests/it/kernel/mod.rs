@@ -6,11 +6,14 @@ mod classes;
 mod cleanup;
 mod endings;
 mod frames;
+mod half_open;
+mod moving;
+mod namespace;
+mod passing;
 mod places;
 mod privileges;
-mod restarts;
 mod seeding;
-mod stage;
+pub(crate) mod stage;
 mod upgrades;
 
 use std::net::{Ipv4Addr, SocketAddr};
@@ -66,7 +69,7 @@ fn clients(kind: &str, port: u16, path: &str, count: usize) -> Process {
 }
 
 /// No verdict since the observer was started was over or under.
-fn nobody_was_blamed(observer: &Observer) {
+pub(crate) fn nobody_was_blamed(observer: &Observer) {
     let log = observer.process.log();
     for verdict in ["verdict=over", "verdict=under"] {
         assert!(!log.contains(verdict), "{log}");

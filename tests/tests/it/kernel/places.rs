@@ -1,17 +1,17 @@
 //! Which sockets are a target's: by port, by namespace, and never by anything else.
 
+use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
-use std::process::Command;
 
 use serde_json::json;
 use tests::claim_page::ClaimPage;
 use tests::load::{Crowd, Ending, Kind, Target};
-use tests::observer::{BOUND, Classes, Observer, Watched};
-use tests::process::{Process, Signal, binary};
-use tests::scripted::UPGRADE;
-use tests::{kernel_or_skip, port, skip, wait};
+use tests::observer::{Classes, Observer, Watched};
+use tests::process::Signal;
+use tests::scripted::{Scripted, UPGRADE};
+use tests::{kernel_or_skip, port, skip};
 
+use super::namespace::{self, Namespace};
 use super::stage::{Stage, websockets};
 
 #[tokio::test]
@@ -41,6 +41,93 @@ async fn a_flood_on_a_port_that_is_no_target_has_no_effect() {
         assert_eq!(events.expect(outcome), expected, "{outcome}");
     }
     drop(pair);
+}
+
+#[tokio::test]
+async fn a_flood_on_a_targets_port_at_another_address_is_ignored_and_counted() {
+    if !kernel_or_skip() {
+        return;
+    }
+    let port = port::free().expect("port");
+    let page = ClaimPage::serve().await.expect("page");
+    let at = |host| SocketAddr::from((Ipv4Addr::new(127, 0, 0, host), port));
+    let here = Scripted::listen(at(1), 64).expect("listen");
+    let _elsewhere = super::worker(at(2), super::address()).await;
+    let targets = [Watched::new("it", &at(1).to_string(), &page.url())];
+    let observer = Observer::start(&targets).await.expect("observer");
+    let pair = here.pair_that_got(&[UPGRADE]).await.expect("a pair");
+    page.claim(1);
+    let crowd = Crowd::new(Target::new(at(2), "/v1/gateway"));
+    for ending in [Ending::Fin, Ending::Reset] {
+        let churn = crowd.churn(Kind::WebSocket, ending, 500, 16).await;
+        churn.expect("churn");
+    }
+    observer.checked("it").await.expect("a check");
+    let exact = [
+        ("verdict", json!("agree")),
+        ("low", json!(1)),
+        ("high", json!(1)),
+    ];
+    observer.reports("it", &exact).await.expect("exact");
+    let settled = observer.settles("it", websockets(1)).await;
+    settled.expect("nothing of the flood");
+    let page = observer.page().await.expect("page");
+    let seen = page.value("observer_kernel_established_events_seen_total", &[]);
+    assert_eq!(seen.expect("seen"), 1001.0);
+    for (outcome, expected) in [("stored", 1.0), ("ignored", 1000.0), ("map_full", 0.0)] {
+        let labels = [("outcome", outcome)];
+        let events = page.value("observer_kernel_established_events_total", &labels);
+        assert_eq!(events.expect(outcome), expected, "{outcome}");
+    }
+    for identity in ["seen", "stored"] {
+        let labels = [("identity", identity)];
+        let difference = page.value("observer_kernel_identity_difference", &labels);
+        assert_eq!(difference.expect(identity), 0.0, "{identity}");
+    }
+    drop(pair);
+}
+
+/// The kernel measures programs, as long as the value lives.
+struct Measured(String);
+
+impl Measured {
+    const SYSCTL: &str = "/proc/sys/kernel/bpf_stats_enabled";
+
+    fn start() -> std::io::Result<Self> {
+        let before = fs::read_to_string(Self::SYSCTL)?;
+        fs::write(Self::SYSCTL, "1")?;
+        Ok(Self(before))
+    }
+}
+
+impl Drop for Measured {
+    fn drop(&mut self) {
+        let _ = fs::write(Self::SYSCTL, &self.0);
+    }
+}
+
+#[tokio::test]
+async fn what_an_event_costs_is_published_where_the_kernel_measures_it() {
+    if !kernel_or_skip() {
+        return;
+    }
+    let Ok(measured) = Measured::start() else {
+        return skip("needs root, to set kernel.bpf_stats_enabled");
+    };
+    let stage = Stage::open().await;
+    for _ in 0..100 {
+        stage.pair(&[UPGRADE]).await;
+    }
+    let page = stage.observer.page().await.expect("page");
+    for program in ["inet_sock_set_state", "egress"] {
+        let value = |metric| page.value(metric, &[("program", program)]);
+        let runs = value("observer_program_runs_total").expect("runs");
+        let seconds = value("observer_program_run_seconds_total").expect("seconds");
+        assert!(runs >= 100.0, "{program}: {runs} runs");
+        let each = seconds / runs;
+        assert!(each > 0.0 && each < 0.001, "{program}: {each} s an event");
+    }
+    drop(measured);
 }
 
 #[tokio::test]
@@ -98,83 +185,13 @@ async fn three_processes_on_one_port_are_one_service() {
     observer.reports("all", &down).await.expect("one is down");
 }
 
-/// A network namespace with its loopback up, gone when it is dropped.
-struct Namespace(String);
-
-impl Namespace {
-    fn add(name: &str) -> Self {
-        let namespace = Self(format!("plumbline-{}-{name}", std::process::id()));
-        let status = ip(&["netns", "add", &namespace.0]);
-        assert!(status, "ip netns add");
-        assert!(ip(&["-n", &namespace.0, "link", "set", "lo", "up"]), "lo");
-        namespace
-    }
-
-    /// A command that runs the workspace's program `name` inside; its process is the program's.
-    fn run(&self, name: &str, arguments: &[String]) -> Process {
-        let mut command = Command::new("ip");
-        command.args(["netns", "exec", &self.0]);
-        command.arg(binary(name).expect("built")).args(arguments);
-        Process::start(&mut command).expect("start")
-    }
-
-    /// A worker on the public address, once it listens.
-    async fn worker(&self, public: SocketAddr) -> Process {
-        let worker = self.run(
-            "honest_worker",
-            &[
-                format!("--public-address={public}"),
-                "--management-address=127.0.0.1:1".to_owned(),
-            ],
-        );
-        let listens = wait::until("a listener", BOUND, async || {
-            let mut ss = Command::new("ip");
-            ss.args(["netns", "exec", &self.0, "ss", "-Hltn"]);
-            let output = ss.output().expect("run ss");
-            let text = String::from_utf8_lossy(&output.stdout).into_owned();
-            text.contains(&public.to_string()).then_some(()).ok_or(text)
-        });
-        listens.await.expect("it listens");
-        worker
-    }
-
-    /// Clients that hold so many WebSockets.
-    async fn clients(&self, public: SocketAddr, count: usize) -> Process {
-        let mut clients = self.run(
-            "crowd",
-            &[
-                format!("--address={public}"),
-                "--kind=websocket".to_owned(),
-                format!("--count={count}"),
-            ],
-        );
-        clients.wait_for_log("open", BOUND).await.expect("open");
-        clients
-    }
-
-    fn path(&self) -> PathBuf {
-        PathBuf::from("/run/netns").join(&self.0)
-    }
-}
-
-impl Drop for Namespace {
-    fn drop(&mut self) {
-        ip(&["netns", "delete", &self.0]);
-    }
-}
-
-fn ip(arguments: &[&str]) -> bool {
-    let status = Command::new("ip").args(arguments).status();
-    status.is_ok_and(|status| status.success())
-}
-
 #[tokio::test]
 async fn equal_ports_in_other_network_namespaces_are_other_services() {
     if !kernel_or_skip() {
         return;
     }
-    if !rustix::process::geteuid().is_root() || !ip(&["netns", "list"]) {
-        return skip("needs root and ip (iproute2), to make network namespaces");
+    if let Some(obstacle) = namespace::obstacle() {
+        return skip(obstacle);
     }
     let (by_path, by_pid) = (Namespace::add("a"), Namespace::add("b"));
     let port = port::free().expect("port");
@@ -191,7 +208,7 @@ async fn equal_ports_in_other_network_namespaces_are_other_services() {
         ClaimPage::serve().await.expect("page"),
     );
     let listen = format!(":{port}");
-    let path = format!("path:{}", by_path.path().display());
+    let path = by_path.netns();
     let pid = format!("pid:{}", elsewhere.id());
     let targets = [
         Watched::new("here", &listen, &page.url()),

@@ -9,24 +9,24 @@ use tests::scripted::{Pair, Scripted};
 use tests::{port, ss, wait};
 
 /// Least and most that an honest service can claim.
-pub(super) type Allowed = (u64, u64);
+pub(crate) type Allowed = (u64, u64);
 
 /// A scripted service with a page for each kind of gauge.
-pub(super) struct Service {
-    pub(super) scripted: Scripted,
+pub(crate) struct Service {
+    pub(crate) scripted: Scripted,
     websockets: ClaimPage,
     connections: ClaimPage,
 }
 
 /// The service, and the observer that watches both of its gauges.
-pub(super) struct Stage {
-    pub(super) service: Service,
-    pub(super) observer: Observer,
+pub(crate) struct Stage {
+    pub(crate) service: Service,
+    pub(crate) observer: Observer,
 }
 
 impl Service {
     /// On a loopback address; `backlog` connections may wait to be accepted.
-    pub(super) async fn open(backlog: u32) -> Self {
+    pub(crate) async fn open(backlog: u32) -> Self {
         let address: IpAddr = Ipv4Addr::LOCALHOST.into();
         let address = (address, port::free().expect("port")).into();
         Self {
@@ -36,12 +36,12 @@ impl Service {
         }
     }
 
-    pub(super) fn port(&self) -> u16 {
+    pub(crate) fn port(&self) -> u16 {
         self.scripted.address().port()
     }
 
     /// Its gauges as targets: WebSockets, established connections, accepted connections.
-    pub(super) fn targets(&self) -> Vec<Watched> {
+    pub(crate) fn targets(&self) -> Vec<Watched> {
         let listen = format!(":{}", self.port());
         let target = |name, page: &ClaimPage| Watched::new(name, &listen, &page.url());
         vec![
@@ -52,7 +52,7 @@ impl Service {
     }
 
     /// An observer comes to it.
-    pub(super) async fn watched(self) -> Stage {
+    pub(crate) async fn watched(self) -> Stage {
         let observer = Observer::start(&self.targets()).await.expect("observer");
         Stage {
             service: self,
@@ -63,12 +63,12 @@ impl Service {
 
 impl Stage {
     /// A service without connections, and an observer of it.
-    pub(super) async fn open() -> Self {
+    pub(crate) async fn open() -> Self {
         Service::open(512).await.watched().await
     }
 
     /// A new connection on which the server has sent these segments.
-    pub(super) async fn pair(&self, segments: &[&[u8]]) -> Pair {
+    pub(crate) async fn pair(&self, segments: &[&[u8]]) -> Pair {
         let pair = self.service.scripted.pair_that_got(segments).await;
         pair.expect("a connection")
     }
@@ -76,7 +76,7 @@ impl Stage {
     /// The observer says exactly this, after everything that has happened: so many connections of
     /// each class, and so many WebSockets that an honest service can claim; `ss` says the same of
     /// the states, nothing was lost, and no repair was needed.
-    pub(super) async fn shows(&self, classes: Classes, websockets: Allowed) {
+    pub(crate) async fn shows(&self, classes: Classes, websockets: Allowed) {
         let Classes {
             websocket,
             http,
@@ -113,7 +113,7 @@ impl Stage {
     }
 
     /// The claim is agreed with, and exactly this was allowed.
-    pub(super) async fn agrees(&self, target: &str, claim: u64, (low, high): Allowed) {
+    pub(crate) async fn agrees(&self, target: &str, claim: u64, (low, high): Allowed) {
         self.observer.checked(target).await.expect("a check");
         let said = [
             ("verdict", json!("agree")),
@@ -126,19 +126,19 @@ impl Stage {
     }
 
     /// As [`Self::shows`], where every WebSocket is known to be one and to be alive.
-    pub(super) async fn shows_exactly(&self, classes: Classes) {
+    pub(crate) async fn shows_exactly(&self, classes: Classes) {
         self.shows(classes, (classes.websocket, classes.websocket))
             .await;
     }
 
     /// As [`Self::shows`], of the connections that the service has accepted.
-    pub(super) async fn claims_accepted(&self, claim: u64, allowed: Allowed) {
+    pub(crate) async fn claims_accepted(&self, claim: u64, allowed: Allowed) {
         self.service.connections.claim(claim);
         self.agrees("accepted", claim, allowed).await;
     }
 
     /// As [`Self::shows_exactly`], after something was lost: that stays on record.
-    pub(super) async fn is_right_again(&self, classes: Classes) {
+    pub(crate) async fn is_right_again(&self, classes: Classes) {
         let Classes {
             websocket, http, ..
         } = classes;
@@ -155,7 +155,7 @@ impl Stage {
     }
 
     /// The observer has counted so many openings and closings in all.
-    pub(super) async fn counted(&self, opened: u64, closed: u64) {
+    pub(crate) async fn counted(&self, opened: u64, closed: u64) {
         let counts = wait::until_equal("opened, closed", BOUND, (opened, closed), async || {
             let count = async |metric| self.observer.count(metric, "connections").await;
             Ok((
@@ -166,7 +166,8 @@ impl Stage {
         counts.await.expect("the counts");
     }
 
-    async fn nothing_is_lost(&self) {
+    /// Nothing was lost, and no repair was needed.
+    pub(crate) async fn nothing_is_lost(&self) {
         let page = self.observer.page().await.expect("page");
         let target = ("target", "connections");
         let map_full = ("cause", "map_full");
@@ -181,7 +182,7 @@ impl Stage {
 }
 
 /// So many WebSockets and nothing else.
-pub(super) fn websockets(websocket: u64) -> Classes {
+pub(crate) fn websockets(websocket: u64) -> Classes {
     Classes {
         websocket,
         ..Classes::default()
@@ -189,7 +190,7 @@ pub(super) fn websockets(websocket: u64) -> Classes {
 }
 
 /// So many HTTP connections and nothing else.
-pub(super) fn http(http: u64) -> Classes {
+pub(crate) fn http(http: u64) -> Classes {
     Classes {
         http,
         ..Classes::default()
@@ -197,7 +198,7 @@ pub(super) fn http(http: u64) -> Classes {
 }
 
 /// So many connections of which nothing is known, and nothing else.
-pub(super) fn unclassified(unclassified: u64) -> Classes {
+pub(crate) fn unclassified(unclassified: u64) -> Classes {
     Classes {
         unclassified,
         ..Classes::default()

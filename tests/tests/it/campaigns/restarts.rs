@@ -3,6 +3,7 @@
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 use tests::bpf::{self, Objects};
@@ -10,16 +11,17 @@ use tests::honest::Honest;
 use tests::load::{Crowd, Ending, Kind};
 use tests::observer::{BOUND, Observer};
 use tests::process::Signal;
-use tests::{kernel_or_skip, skip, ss, wait};
+use tests::{campaign, kernel_or_skip, skip, ss, wait};
 
-use super::both_gauges;
+use crate::kernel::{both_gauges, nobody_was_blamed};
 
-const RESTARTS: usize = 30;
+/// In full, and as a share.
+const RESTARTS: (u64, u64) = (200, 8);
 /// WebSockets that stay open all the while.
 const HELD: usize = 40;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn thirty_kills_under_churn_never_make_it_wrong() {
+async fn kills_under_churn_never_make_it_wrong() {
     if !kernel_or_skip() {
         return;
     }
@@ -33,9 +35,13 @@ async fn thirty_kills_under_churn_never_make_it_wrong() {
     let mut held = Crowd::new(relay.gateway(Ipv4Addr::LOCALHOST));
     held.open(Kind::WebSocket, HELD, 8).await.expect("open");
 
+    let restarts = campaign::size(RESTARTS.0, RESTARTS.1);
+    let progress = campaign::Progress::start("restarts", restarts);
+    let (mut churned, mut churning) = (0, Duration::ZERO);
     let mut all = Objects::default();
-    for restart in 0..RESTARTS {
+    for restart in 0..restarts {
         let stop = Arc::new(AtomicBool::new(false));
+        let began = Instant::now();
         let churn = tokio::spawn(churn(relay.gateway(Ipv4Addr::LOCALHOST), Arc::clone(&stop)));
         let observer = Observer::start(&targets).await;
         let mut observer = observer.unwrap_or_else(|error| panic!("{restart}: {error:?}"));
@@ -48,7 +54,8 @@ async fn thirty_kills_under_churn_never_make_it_wrong() {
         }
         // Then quiet: exact to the socket.
         stop.store(true, Ordering::SeqCst);
-        churn.await.expect("churn");
+        churned += churn.await.expect("churn");
+        churning += began.elapsed();
         let said = [
             ("verdict", json!("agree")),
             ("claim", json!(HELD as f64)),
@@ -58,23 +65,27 @@ async fn thirty_kills_under_churn_never_make_it_wrong() {
         let exact = observer.reports("connections", &said).await;
         let sockets = ss::states(relay.port()).expect("ss");
         exact.unwrap_or_else(|error| panic!("restart {restart}: ss: {sockets:?}: {error:?}"));
-        super::nobody_was_blamed(&observer);
+        nobody_was_blamed(&observer);
         observer.process.signal(Signal::KILL).expect("kill");
         observer.process.wait_for_exit(BOUND).await.expect("ends");
         all.programs.extend(objects.programs);
         all.maps.extend(objects.maps);
         all.links.extend(objects.links);
+        progress.advance(1);
     }
-    assert_eq!(all.programs.len(), 2 * RESTARTS);
+    assert_eq!(all.programs.len() as u64, 2 * restarts);
     let none = Objects::default();
     let gone = wait::until_equal("objects in the kernel", BOUND, none, async || all.left());
     gone.await.expect("nothing is left");
     assert_eq!(held.books().open(), HELD as u64);
     held.end_all(Ending::Clean).await;
+    campaign::figure("restarts", restarts);
+    let rate = churned as f64 / churning.as_secs_f64();
+    campaign::figure("connections a second meanwhile", format!("{rate:.0}"));
 }
 
-/// Short connections of both kinds, as fast as they go, until it is told to stop.
-async fn churn(gateway: tests::load::Target, stop: Arc<AtomicBool>) {
+/// Short connections of both kinds, as fast as they go, until it is told to stop; returns how many.
+async fn churn(gateway: tests::load::Target, stop: Arc<AtomicBool>) -> u64 {
     let crowd = Crowd::new(gateway);
     while !stop.load(Ordering::SeqCst) {
         for (kind, ending) in [
@@ -86,4 +97,5 @@ async fn churn(gateway: tests::load::Target, stop: Arc<AtomicBool>) {
             crowd.churn(kind, ending, 50, 16).await.expect("churn");
         }
     }
+    crowd.books().ended()
 }

@@ -1,0 +1,195 @@
+//! Where an endpoint's sockets are now: in the network namespace that its name stands for.
+//!
+//! A name stands for a namespace for as long as the process lives or the file is there, and then
+//! perhaps for another one. What is open here keeps a namespace alive: it is closed as soon as the
+//! name stands for it no longer, so that nothing of a container that is gone is held.
+
+use std::{
+    collections::HashMap,
+    io,
+    net::{IpAddr, Ipv6Addr},
+    sync::Mutex,
+};
+
+use observer_ebpf::TargetKey;
+
+use super::{listing::Snmp, lock};
+use crate::{
+    config::{Listen, Netns},
+    netns::{NetnsError, NetworkNamespace},
+    probe::MapAccessError,
+    sock_diag::SockDiag,
+};
+
+/// Why an endpoint's sockets cannot be seen.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PlaceError {
+    /// There is no such namespace, or it may not be opened.
+    #[error(transparent)]
+    Netns(#[from] NetnsError),
+    /// The namespace is there, and nothing can be opened inside it.
+    #[error("cannot look into the network namespace {netns}")]
+    Enter {
+        /// Its name in the configuration.
+        netns: Netns,
+        /// What the kernel said.
+        #[source]
+        source: io::Error,
+    },
+    /// Two names of namespaces stand for the same one.
+    #[error(
+        "{listen} of {netns} is another target's, by another name of the same network namespace"
+    )]
+    Taken {
+        /// Where the service listens.
+        listen: Listen,
+        /// The name of the namespace.
+        netns: Netns,
+    },
+    /// The programs cannot be told of it.
+    #[error("the BPF programs cannot be told of it")]
+    Map(#[from] MapAccessError),
+}
+
+impl PlaceError {
+    /// What to do about it, where it does not pass by itself.
+    #[must_use]
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Netns(error) if error.is_absent() => None,
+            Self::Netns(_) | Self::Enter { .. } => Some(
+                "another network namespace needs CAP_SYS_ADMIN, and another user's process \
+                 CAP_SYS_PTRACE (see README, Privileges)",
+            ),
+            Self::Taken { .. } => Some("use one name for the namespace in all targets"),
+            Self::Map(_) => None,
+        }
+    }
+}
+
+/// What is open inside a namespace.
+pub(super) struct Place {
+    /// The key by which the programs find its sockets.
+    pub(super) key: TargetKey,
+    /// Lists the connections, which takes long where there are many.
+    pub(super) connections: Mutex<SockDiag>,
+    /// Lists the listening sockets, which is never to wait for the other.
+    pub(super) listeners: Mutex<SockDiag>,
+    /// The namespace's counters, where no program counts.
+    pub(super) snmp: Option<Snmp>,
+}
+
+impl Place {
+    /// Opens it where the name stands for another namespace than `known`; `None` where it does not.
+    pub(super) fn open(
+        netns: &Netns,
+        listen: Listen,
+        known: Option<u32>,
+        has_programs: bool,
+    ) -> Result<Option<Self>, PlaceError> {
+        let namespace = NetworkNamespace::open(netns)?;
+        if known == Some(namespace.inode()) {
+            return Ok(None);
+        }
+        let open = || {
+            let snmp = match has_programs {
+                true => None,
+                false => Some(Snmp::open(&namespace)?),
+            };
+            Ok(Some(Self {
+                key: key(namespace.inode(), listen),
+                connections: Mutex::new(SockDiag::open(&namespace)?),
+                listeners: Mutex::new(SockDiag::open(&namespace)?),
+                snmp,
+            }))
+        };
+        open().map_err(|source| PlaceError::Enter {
+            netns: netns.clone(),
+            source,
+        })
+    }
+}
+
+/// The key by which the programs find the sockets of a listening address.
+#[must_use]
+pub(super) fn key(netns: u32, listen: Listen) -> TargetKey {
+    let address = match listen.to_canonical().address {
+        None => [0; 16],
+        Some(IpAddr::V4(address)) => address.to_ipv6_mapped().octets(),
+        Some(IpAddr::V6(address)) => address.octets(),
+    };
+    TargetKey {
+        address,
+        netns,
+        port: listen.port,
+        reserved: 0,
+    }
+}
+
+/// Which endpoint has which key now.
+#[derive(Debug, Default)]
+pub struct Keys(Mutex<HashMap<TargetKey, u32>>);
+
+impl Keys {
+    /// Whether `index` has the key from now on; not if another has it.
+    pub(super) fn take(&self, key: TargetKey, index: u32) -> bool {
+        *lock(&self.0).entry(key).or_insert(index) == index
+    }
+
+    /// The key is nobody's from now on.
+    pub(super) fn give_back(&self, key: &TargetKey) {
+        lock(&self.0).remove(key);
+    }
+
+    /// Addresses on the key's port, in its namespace, that other endpoints have for themselves.
+    pub(super) fn others(&self, key: &TargetKey) -> Vec<IpAddr> {
+        lock(&self.0)
+            .keys()
+            .filter(|other| (other.netns, other.port) == (key.netns, key.port) && *other != key)
+            .filter(|other| other.address != [0; 16])
+            .map(|other| IpAddr::from(Ipv6Addr::from(other.address)).to_canonical())
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key_of(netns: u32, listen: &str) -> TargetKey {
+        key(netns, listen.parse().expect("an address"))
+    }
+
+    #[test]
+    fn a_key_is_one_endpoints_until_it_is_given_back() {
+        let keys = Keys::default();
+        let key = key_of(1, ":80");
+        assert!(keys.take(key, 0));
+        assert!(keys.take(key, 0));
+        assert!(!keys.take(key, 1));
+        keys.give_back(&key);
+        assert!(keys.take(key, 1));
+    }
+
+    #[test]
+    fn others_are_the_exact_addresses_of_the_same_port_and_namespace() {
+        let keys = Keys::default();
+        for (index, (netns, listen)) in (0..).zip([
+            (1, ":80"),
+            (1, "127.0.0.1:80"),
+            (1, "[::1]:80"),
+            (1, "127.0.0.1:81"),
+            (2, "127.0.0.2:80"),
+        ]) {
+            assert!(keys.take(key_of(netns, listen), index));
+        }
+        let mut others = keys.others(&key_of(1, ":80"));
+        others.sort_unstable();
+        let expected = ["127.0.0.1", "::1"].map(|text| text.parse::<IpAddr>().expect("an address"));
+        assert_eq!(others, expected);
+        // A wildcard takes nothing from an address.
+        assert_eq!(keys.others(&key_of(1, "127.0.0.1:80")), [expected[1]]);
+        assert_eq!(keys.others(&key_of(2, ":80")).len(), 1);
+    }
+}
