@@ -3,3 +3,5 @@
 //! `cargo xtask test` runs a share of each; [`tests::campaign::size`] says how much.
 
 mod opens;
+mod power;
+mod precision;
