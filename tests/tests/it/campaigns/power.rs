@@ -75,17 +75,22 @@ struct Check {
     at: SystemTime,
     verdict: String,
     width: i64,
-    /// What all of the recent checks leave together.
+    /// What this check alone leaves of the drift.
+    own: (i64, i64),
+    /// What all of the recent checks leave together, if the drift has not changed.
     drift: (i64, i64),
 }
 
 impl Check {
     fn of(check: &Value) -> Option<Self> {
         let number = |key: &str| check[key].as_i64();
+        let (low, high) = (number("low")?, number("high")?);
+        let claim = check["claim"].as_f64()? as i64;
         Some(Self {
             at: humantime::parse_rfc3339(check["at"].as_str()?).ok()?,
             verdict: check["verdict"].as_str()?.to_owned(),
-            width: number("high")? - number("low")?,
+            width: high - low,
+            own: (claim - high, claim - low),
             drift: (number("drift_low")?, number("drift_high")?),
         })
     }
@@ -162,9 +167,10 @@ async fn a_leak_is_found_as_soon_as_it_exceeds_the_width() {
         let least = leaked(check.at - SETTLE);
         // The claim was read in the 100 ms after `at`; a portion is booked when it is over.
         let most = leaked_after(check.at + 4 * PORTION + Duration::from_millis(100));
-        let (low, high) = check.drift;
+        let (low, high) = check.own;
         assert!(low <= most, "at most {most} leaked: {check:?}");
         assert!(high >= least, "at least {least} leaked: {check:?}");
+        let (low, high) = check.drift;
         assert!(high - low <= check.width, "{check:?}");
         if least > check.width {
             exceeding += 1;
