@@ -317,7 +317,9 @@ fn is_in_the_table(liar: &str, verdict: &str, drift: i64, shape: &str) {
     let source = folder().join(format!("tests/src/bin/{liar}.rs"));
     let source = fs::read_to_string(source).expect("the liar's source");
     let bug = source.lines().next().unwrap_or_default();
-    let bug = bug.trim_start_matches("//! A lying server: ").trim_end_matches('.');
+    let bug = bug
+        .trim_start_matches("//! A lying server: ")
+        .trim_end_matches('.');
     let row = format!(
         "| `{liar}` | {bug} | {verdict} by {} | `{shape}` |",
         drift.abs()
