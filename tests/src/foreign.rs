@@ -11,6 +11,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
+use rustix::process::{Pid, kill_process};
 use tempfile::TempDir;
 
 use crate::cable::{self, Cable};
@@ -251,11 +252,17 @@ impl Service {
         self.wait().await
     }
 
-    /// Sends it a signal.
+    /// Sends it a signal, and its workers.
     ///
     /// # Errors
     /// It is gone.
     pub fn signal(&mut self, signal: Signal) -> Result<()> {
+        let id = self.process.id();
+        let children = std::fs::read_to_string(format!("/proc/{id}/task/{id}/children"));
+        for child in children.context("list the workers")?.split_whitespace() {
+            let child = child.parse().ok().and_then(Pid::from_raw);
+            kill_process(child.context("a worker's id")?, signal).context("signal a worker")?;
+        }
         self.process.signal(signal)
     }
 

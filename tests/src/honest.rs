@@ -7,7 +7,7 @@ use tempfile::TempDir;
 
 use crate::load::Target;
 use crate::process::Process;
-use crate::relay::{Account, Relay};
+use crate::relay::{Account, BOUND, Relay};
 use crate::{port, scrape};
 
 /// A server that runs, and an account of it.
@@ -16,6 +16,7 @@ pub struct Honest {
     /// The server.
     pub relay: Relay,
     account: Account,
+    arguments: Vec<String>,
 }
 
 impl Honest {
@@ -34,19 +35,34 @@ impl Honest {
     pub async fn start_pinging(on: IpAddr, interval: &str) -> Result<Self> {
         let data = TempDir::new().context("make a temporary directory")?;
         let management = SocketAddr::from((Ipv4Addr::LOCALHOST, port::free()?));
-        let process = Process::spawn(
-            "server",
-            [
-                format!("--public-address={}", SocketAddr::new(on, port::free()?)),
-                format!("--management-address={management}"),
-                format!("--data-dir={}", data.path().display()),
-                format!("--ping-interval={interval}"),
-            ],
-        )?;
+        let arguments = vec![
+            format!("--public-address={}", SocketAddr::new(on, port::free()?)),
+            format!("--management-address={management}"),
+            format!("--data-dir={}", data.path().display()),
+            format!("--ping-interval={interval}"),
+        ];
+        let process = Process::spawn("server", &arguments)?;
         let mut relay = Relay::of(process).await?;
         relay.data = Some(data);
         let account = relay.account().await?;
-        Ok(Self { relay, account })
+        Ok(Self {
+            relay,
+            account,
+            arguments,
+        })
+    }
+
+    /// Stops it and starts it again, with its data, where it was.
+    ///
+    /// # Errors
+    /// It does not stop, or does not come up again.
+    pub async fn restart(&mut self) -> Result<()> {
+        self.relay.process.terminate(BOUND).await?;
+        let data = self.relay.data.take();
+        let process = Process::spawn("server", &self.arguments)?;
+        self.relay = Relay::of(process).await?;
+        self.relay.data = data;
+        Ok(())
     }
 
     /// Its public port.

@@ -20,6 +20,7 @@ mod crowd;
 mod dashboards;
 mod demo;
 mod dist;
+mod fuzz;
 mod kernels;
 mod page;
 mod services;
@@ -59,6 +60,8 @@ enum Task {
     Kernels(kernels::Options),
     /// Run a long test in full, and write what it came to into CAMPAIGNS.md.
     Campaign(campaign::Options),
+    /// Give what the observer reads of others to a fuzzer.
+    Fuzz(fuzz::Options),
     /// Measure what the programs cost, and write it into BENCHMARKS.md.
     #[command(subcommand)]
     Bench(bench::Bench),
@@ -89,6 +92,7 @@ fn run(task: Task) -> Result<()> {
         Task::Up => up::up(),
         Task::Kernels(options) => kernels::kernels(&options),
         Task::Campaign(options) => campaign::campaign(&options),
+        Task::Fuzz(options) => fuzz::fuzz(options),
         Task::Bench(what) => bench::bench(&what),
         Task::Dashboards => dashboards::dashboards(),
         Task::Dist(options) => dist::dist(options),

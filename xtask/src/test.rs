@@ -14,10 +14,13 @@ use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::build_ebpf::build_ebpf;
 use crate::setup::{self, KOSOKU, KUBERNETES_VALIDATE, Purpose, foreign};
-use crate::{kernels, tidy, workspace};
+use crate::{fuzz, kernels, tidy, workspace};
 
 /// The workspace's own lints are errors already; this adds what clippy only warns of.
 const DENY_WARNINGS: [&str; 3] = ["--", "-D", "warnings"];
+
+/// How long a fuzzer has. Unit: seconds.
+const FUZZING: u32 = 20;
 
 /// What `cargo xtask test` is told.
 #[derive(Debug, Clone, Copy, clap::Args)]
@@ -79,6 +82,7 @@ pub(crate) fn test(options: Options) -> Result<()> {
     });
     step("tests", &|| nextest(options.require_kernel, &skips));
     step("doc tests", &doc_tests);
+    step("fuzz", &|| fuzz::run(FUZZING));
     step("kernels", &|| older_kernels(options.require_kernel, &skips));
 
     report(&outcomes, &skips)

@@ -86,7 +86,9 @@ fn of_file(name: &Path, text: &str) -> Vec<String> {
         }
         Some("toml") => {
             let is_crate = name.ends_with("Cargo.toml") && name.components().count() > 1;
-            if is_crate && !text.contains("[lints]\nworkspace = true") {
+            // A crate that is its own workspace cannot.
+            let is_ours = is_crate && !text.contains("\n[workspace]\n");
+            if is_ours && !text.contains("[lints]\nworkspace = true") {
                 findings.push("does not take the workspace's lints".into());
             }
             findings.extend(registries(text));

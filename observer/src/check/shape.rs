@@ -526,4 +526,17 @@ mod tests {
             assert_eq!(Shape::ALL.iter().filter(same).count(), 1, "{shape:?}");
         }
     }
+
+    #[test]
+    fn every_shape_is_explained_in_the_docs() {
+        let docs = include_str!("../../../docs/DRIFT.md");
+        for shape in Shape::ALL {
+            let section = format!(
+                "### `{}`\n\nLikely cause: {}.\n",
+                shape.name(),
+                shape.cause()
+            );
+            assert!(docs.contains(&section), "docs/DRIFT.md lacks\n{section}");
+        }
+    }
 }

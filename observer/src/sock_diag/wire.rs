@@ -143,7 +143,7 @@ pub(super) fn requests(port: u16, states: States, with_info: bool) -> [Vec<u8>; 
 ///
 /// # Errors
 /// When the kernel refused the dump, or sent what no kernel sends.
-pub(super) fn parse(mut datagram: &[u8], entries: &mut Vec<Entry>) -> Result<bool, WireError> {
+pub fn parse(mut datagram: &[u8], entries: &mut Vec<Entry>) -> Result<bool, WireError> {
     while !datagram.is_empty() {
         let message = NetlinkMessage::<SockDiagMessage>::deserialize(datagram)?;
         let length = (message.header.length as usize).next_multiple_of(4);

@@ -3,6 +3,8 @@
 //! `cargo xtask test` runs a share of each; [`tests::campaign::size`] says how much.
 
 mod opens;
+mod power;
+mod precision;
 mod restarts;
 mod schedules;
 mod websockets;

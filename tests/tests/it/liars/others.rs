@@ -7,9 +7,7 @@ use super::scene::Scene;
 
 #[tokio::test]
 async fn a_gauge_from_a_stale_cache() {
-    // Long enough for a verdict before the cache is filled anew.
-    let arguments = ["--refresh=8".to_owned()];
-    let Some(scene) = Scene::start_with("liar_stale_cache", &arguments, "websocket").await else {
+    let Some(scene) = Scene::start("liar_stale_cache").await else {
         return;
     };
     let mut crowd = scene.crowd(10).await;
