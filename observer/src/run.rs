@@ -112,7 +112,7 @@ fn bind(address: SocketAddr) -> anyhow::Result<std::net::TcpListener> {
 }
 
 /// Resolves at the first SIGINT or SIGTERM.
-fn stopped() -> anyhow::Result<impl Future<Output = ()> + Send + 'static> {
+pub(crate) fn stopped() -> anyhow::Result<impl Future<Output = ()> + Send + 'static> {
     let mut interrupt = signal(SignalKind::interrupt()).context("wait for SIGINT")?;
     let mut terminate = signal(SignalKind::terminate()).context("wait for SIGTERM")?;
     Ok(async move {

@@ -1,0 +1,1 @@
+//! Rendering: a state and a size make exactly this screen.
