@@ -3,12 +3,14 @@
 //! It starts the workspace's own binaries ([`process`], [`relay`], [`honest`], [`observer`]), makes
 //! traffic that it keeps books of ([`load`]) or that is right to the segment ([`scripted`]), makes
 //! claims ([`claim_page`]), reads `/metrics` pages ([`scrape`]), looks at the kernel by other
-//! people's tools ([`ss`], [`bpf`]), waits within bounds ([`wait`]) and records what could not be
-//! tested here ([`skip`]). It links neither the observer nor the server: tests meet them where users
-//! do. Errors are told in full, since nobody sees a test fail at leisure.
+//! people's tools ([`ss`], [`bpf`]), waits within bounds ([`wait`]), comes in two sizes where a test
+//! takes long ([`campaign`]) and records what could not be tested here ([`skip`]). It links neither
+//! the observer nor the server: tests meet them where users do. Errors are told in full, since nobody
+//! sees a test fail at leisure.
 
 pub mod bpf;
 pub mod cable;
+pub mod campaign;
 pub mod claim_page;
 pub mod database;
 pub mod honest;

@@ -28,7 +28,7 @@ use machine::{Heard, Machine, QEMU};
 use report::{Ending, Report};
 
 /// A guest runs the tests whose names begin so.
-const TESTS: &[&str] = &["kernel::", "liars::"];
+const TESTS: &[&str] = &["kernel::", "liars::", "campaigns::opens::"];
 
 /// As a part of `cargo xtask test`, it runs these: emulated, all take a quarter of an hour on each
 /// kernel.

@@ -15,9 +15,11 @@ use clap::{Parser, Subcommand};
 mod bench;
 mod bpf_toolchain;
 mod build_ebpf;
+mod campaign;
 mod crowd;
 mod demo;
 mod kernels;
+mod page;
 mod services;
 mod setup;
 mod step;
@@ -53,6 +55,8 @@ enum Task {
     Up,
     /// Run the kernel tests on Debian's older kernels, in QEMU.
     Kernels(kernels::Options),
+    /// Run a long test in full, and write what it came to into CAMPAIGNS.md.
+    Campaign(campaign::Options),
     /// Measure what the programs cost, and write it into BENCHMARKS.md.
     #[command(subcommand)]
     Bench(bench::Bench),
@@ -78,6 +82,7 @@ fn run(task: Task) -> Result<()> {
         Task::Demo => demo::demo(),
         Task::Up => up::up(),
         Task::Kernels(options) => kernels::kernels(&options),
+        Task::Campaign(options) => campaign::campaign(&options),
         Task::Bench(what) => bench::bench(&what),
         Task::Test(options) => test::test(options),
     }

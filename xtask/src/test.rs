@@ -6,7 +6,7 @@
 use std::env;
 use std::fs::{self, OpenOptions};
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -85,7 +85,7 @@ pub(crate) fn test(options: Options) -> Result<()> {
 }
 
 /// The file that skipped tests are recorded in, empty.
-fn prepare_skips() -> Result<PathBuf> {
+pub(crate) fn prepare_skips() -> Result<PathBuf> {
     let folder = workspace::root().join("target/xtask");
     fs::create_dir_all(&folder).with_context(|| format!("create {}", folder.display()))?;
     let skips = folder.join("skipped-tests");
@@ -93,7 +93,7 @@ fn prepare_skips() -> Result<PathBuf> {
     Ok(skips)
 }
 
-fn cargo(arguments: &[&str]) -> Result<Command> {
+pub(crate) fn cargo(arguments: &[&str]) -> Result<Command> {
     let mut cargo = workspace::cargo();
     cargo
         .args(arguments)
@@ -101,7 +101,7 @@ fn cargo(arguments: &[&str]) -> Result<Command> {
     Ok(cargo)
 }
 
-fn quiet(mut command: Command) -> Result<String> {
+pub(crate) fn quiet(mut command: Command) -> Result<String> {
     let status = command.status().context("start cargo")?;
     ensure!(status.success(), "{status}");
     Ok(String::new())
@@ -143,22 +143,13 @@ fn clippy_programs() -> Result<Command> {
     Ok(clippy)
 }
 
-fn nextest(require_kernel: bool, skips: &PathBuf) -> Result<String> {
+fn nextest(require_kernel: bool, skips: &Path) -> Result<String> {
     let junit = workspace::target_dir().join("nextest/default/junit.xml");
     if junit.exists() {
         fs::remove_file(&junit).context("remove the last run's report")?;
     }
-    let mut nextest = cargo(&["nextest", "run", "--workspace"])?;
-    nextest.env("PLUMBLINE_SKIPS", skips);
-    // One that the caller names comes first.
-    if env::var_os("KOSOKU").is_none()
-        && let Some(kosoku) = KOSOKU.command()
-    {
-        nextest.env("KOSOKU", kosoku);
-    }
-    if env::var_os("PLUMBLINE_FOREIGN").is_none() {
-        nextest.env("PLUMBLINE_FOREIGN", foreign::folder()?);
-    }
+    let mut nextest = nextest_command(skips)?;
+    nextest.arg("--workspace");
     if require_kernel {
         nextest.env("PLUMBLINE_REQUIRE_KERNEL", "1");
     }
@@ -175,6 +166,22 @@ fn nextest(require_kernel: bool, skips: &PathBuf) -> Result<String> {
     );
     ensure!(status.success() && failed == 0, "{counts}");
     Ok(counts)
+}
+
+/// `cargo nextest run`, for tests that find their tools and record what they skip in `skips`.
+pub(crate) fn nextest_command(skips: &Path) -> Result<Command> {
+    let mut nextest = cargo(&["nextest", "run"])?;
+    nextest.env("PLUMBLINE_SKIPS", skips);
+    // One that the caller names comes first.
+    if env::var_os("KOSOKU").is_none()
+        && let Some(kosoku) = KOSOKU.command()
+    {
+        nextest.env("KOSOKU", kosoku);
+    }
+    if env::var_os("PLUMBLINE_FOREIGN").is_none() {
+        nextest.env("PLUMBLINE_FOREIGN", foreign::folder()?);
+    }
+    Ok(nextest)
 }
 
 /// Tests that ran, and those that failed, from the report's outermost element.
@@ -211,7 +218,7 @@ fn passed_of_result(line: &str) -> Option<usize> {
 }
 
 /// Last, since from here on Ctrl-C is the guests' to hear of.
-fn older_kernels(require_kernel: bool, skips: &PathBuf) -> Result<String> {
+fn older_kernels(require_kernel: bool, skips: &Path) -> Result<String> {
     let record = |what: &str, reason: &str| {
         let file = OpenOptions::new().append(true).open(skips);
         file.and_then(|mut file| writeln!(file, "{what}\t{reason}"))
@@ -224,7 +231,7 @@ fn older_kernels(require_kernel: bool, skips: &PathBuf) -> Result<String> {
     }
 }
 
-fn read_skips(skips: &PathBuf) -> Vec<(String, String)> {
+pub(crate) fn read_skips(skips: &Path) -> Vec<(String, String)> {
     let text = fs::read_to_string(skips).unwrap_or_default();
     let mut skipped: Vec<(String, String)> = text
         .lines()
@@ -236,7 +243,7 @@ fn read_skips(skips: &PathBuf) -> Vec<(String, String)> {
     skipped
 }
 
-fn report(outcomes: &[Outcome], skips: &PathBuf) -> Result<()> {
+fn report(outcomes: &[Outcome], skips: &Path) -> Result<()> {
     println!("\n{:<22} {:>8}  result", "step", "seconds");
     let mut failed = Vec::new();
     for Outcome { step, took, result } in outcomes {

@@ -1,5 +1,6 @@
 //! One binary for all integration tests; a module for each part that is tested.
 
+mod campaigns;
 mod harness;
 mod kernel;
 mod liars;

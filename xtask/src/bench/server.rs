@@ -12,8 +12,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use ureq::Agent;
 
-use super::{circumstances, field, publish};
+use super::PAGE;
 use crate::crowd::open_account;
+use crate::page::{circumstances, field};
 use crate::services::{Interrupt, Ports, Service, wait_for};
 use crate::step::pause;
 use crate::verdict::client;
@@ -119,7 +120,7 @@ pub(super) fn bench(options: &Options) -> Result<()> {
         }
     }
     let spreads = samples.map(|samples| Spread::of(&samples, options.connections));
-    publish("server", &render(options, &spreads)?)?;
+    PAGE.publish("server", &render(options, &spreads)?)?;
     let [relay, ..] = &spreads;
     ensure!(
         relay.median <= GOAL,

@@ -5,7 +5,6 @@ mod capacity;
 mod classes;
 mod cleanup;
 mod endings;
-mod exactness;
 mod frames;
 mod places;
 mod privileges;
@@ -22,7 +21,7 @@ use tests::port;
 use tests::process::Process;
 
 /// The relay's two gauges, watched on one port: its WebSockets and its connections.
-fn both_gauges(relay: &Honest) -> [Watched; 2] {
+pub(crate) fn both_gauges(relay: &Honest) -> [Watched; 2] {
     let target = |name| Watched::new(name, &relay.listen(), &relay.gauge_url());
     [
         target("websockets"),

@@ -4,24 +4,27 @@ use std::net::Ipv4Addr;
 
 use serde_json::json;
 use tests::honest::Honest;
-use tests::kernel_or_skip;
 use tests::load::{Crowd, Ending, Kind};
 use tests::observer::{Checks, Observer};
 use tests::wait::slowness;
+use tests::{campaign, kernel_or_skip};
 
-use super::both_gauges;
+use crate::kernel::both_gauges;
 
-/// A connection for each request, fewer on a slow machine; half of them ended by FIN and half by RST.
-const CONNECTIONS: u64 = 50_000;
+/// A connection for each request, half of them ended by FIN and half by RST: in full, and as a share.
+const CONNECTIONS: (u64, u64) = (1_000_000, 50_000);
+/// Ended at a time, between two looks at how far it has come.
+const ROUND: u64 = 1_000;
 /// Open at the same time.
 const CONCURRENCY: usize = 64;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn fifty_thousand_connections_at_full_speed_are_counted_to_the_last_one() {
+async fn connections_at_full_speed_are_counted_to_the_last_one() {
     if !kernel_or_skip() {
         return;
     }
-    let connections = CONNECTIONS / u64::from(slowness().pow(2));
+    let (full, share) = CONNECTIONS;
+    let connections = campaign::size(full, share / u64::from(slowness().pow(2)));
     let relay = Honest::start(Ipv4Addr::LOCALHOST.into())
         .await
         .expect("relay");
@@ -38,9 +41,16 @@ async fn fifty_thousand_connections_at_full_speed_are_counted_to_the_last_one() 
     }
 
     let crowd = Crowd::new(relay.gateway(Ipv4Addr::LOCALHOST));
-    for ending in [Ending::Fin, Ending::Reset] {
-        let churn = crowd.churn(Kind::Http, ending, connections as usize / 2, CONCURRENCY);
+    let progress = campaign::Progress::start("connections", connections);
+    for round in 0..connections / ROUND {
+        let ending = if round % 2 == 0 {
+            Ending::Fin
+        } else {
+            Ending::Reset
+        };
+        let churn = crowd.churn(Kind::Http, ending, ROUND as usize, CONCURRENCY);
         churn.await.expect("churn");
+        progress.advance(ROUND);
     }
     assert_eq!(crowd.books().ended(), connections);
     for name in names {
@@ -75,6 +85,10 @@ async fn fifty_thousand_connections_at_full_speed_are_counted_to_the_last_one() 
             "{name}"
         );
         assert!(blind - before.blind <= agree / 20, "{name}: {after:?}");
+        campaign::figure(
+            &format!("{name}: checks that agree, and blind ones"),
+            format!("{}, {}", agree - before.agree, blind - before.blind),
+        );
         assert_eq!(count("observer_repairs_total"), 0);
     }
     for line in observer
@@ -93,4 +107,5 @@ async fn fifty_thousand_connections_at_full_speed_are_counted_to_the_last_one() 
         &[("outcome", "stored")],
     );
     assert_eq!(stored.expect("stored") as u64, connections);
+    campaign::figure("opened and closed, by both accounts", connections);
 }

@@ -1,0 +1,5 @@
+//! Claims that take long to test: a module is a campaign, run in full by `cargo xtask campaign`.
+//!
+//! `cargo xtask test` runs a share of each; [`tests::campaign::size`] says how much.
+
+mod opens;
