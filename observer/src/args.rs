@@ -332,6 +332,9 @@ fn read_file(path: &Path) -> Result<String, LoadError> {
 }
 
 #[cfg(test)]
+mod reference;
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::config::{Backend, Counts, Level, LogFormat};

@@ -51,7 +51,10 @@ pub(crate) fn list(config: &Config, query: Query, output: Output) -> anyhow::Res
 
 /// None if no observer is there.
 async fn ask(config: &Config, target: &Target, query: Query) -> anyhow::Result<Option<SocketList>> {
-    match Client::new(&config.web.url())?.sockets(&target.name, query).await {
+    match Client::new(&config.web.url())?
+        .sockets(&target.name, query)
+        .await
+    {
         Ok(list) => Ok(Some(list)),
         Err(error) if error.is_nobody_there() => Ok(None),
         Err(error) => Err(error).context("ask the observer"),

@@ -3,10 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Word, rfc3339};
-use crate::{
-    check::Record,
-    watch::target::Target,
-};
+use crate::{check::Record, watch::target::Target};
 
 /// The last checks of a target, oldest first.
 #[derive(Clone, Debug, Serialize, Deserialize)]

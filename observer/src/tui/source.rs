@@ -75,7 +75,11 @@ impl Source {
     }
 
     /// The open sockets of a target.
-    pub(super) async fn sockets(&self, name: &str, query: Query) -> Result<SocketList, SourceError> {
+    pub(super) async fn sockets(
+        &self,
+        name: &str,
+        query: Query,
+    ) -> Result<SocketList, SourceError> {
         Ok(match self {
             Self::Here(watch) => {
                 let target = Arc::clone(target(watch, name)?);

@@ -190,7 +190,8 @@ impl State {
                 .lets_pass(&[&suspect.kind, &suspect.peer, class, state])
         };
         let mut list: Vec<_> = suspects.list.iter().filter(passes).collect();
-        let longest = |seconds: Option<f64>| Reverse(seconds.map_or(u64::MAX, |s| (s * 1e3) as u64));
+        let longest =
+            |seconds: Option<f64>| Reverse(seconds.map_or(u64::MAX, |s| (s * 1e3) as u64));
         match self.suspects.order {
             SuspectOrder::Kind => list.sort_by(|a, b| a.kind.cmp(&b.kind)),
             SuspectOrder::Age => list.sort_by_key(|suspect| longest(suspect.age_seconds)),

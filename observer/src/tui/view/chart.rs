@@ -90,10 +90,16 @@ impl Scale {
         }
         match (claim, band) {
             (_, Some(band)) if band.contains(&row) => '░',
-            (Some(claim), Some(band)) if place == Place::Over && claim < row && row < *band.start() => {
+            (Some(claim), Some(band))
+                if place == Place::Over && claim < row && row < *band.start() =>
+            {
                 ':'
             }
-            (Some(claim), Some(band)) if place == Place::Under && *band.end() < row && row < claim => ':',
+            (Some(claim), Some(band))
+                if place == Place::Under && *band.end() < row && row < claim =>
+            {
+                ':'
+            }
             _ => ' ',
         }
     }

@@ -69,10 +69,12 @@ pub(super) fn draw(frame: &mut Frame<'_>, area: Rect, state: &State, palette: Pa
     let title = tab(Pane::Chart, "Last checks")
         + &tab(Pane::Suspects, &suspects_title(report))
         + &tab(Pane::Reasoning, "Reasoning");
-    pane(frame, panes, title.trim_end(), |frame, area| match state.pane {
-        Pane::Chart => chart::draw(frame, area, &row.trend),
-        Pane::Suspects => suspects(frame, area, state, report, palette),
-        Pane::Reasoning => reasoning(frame, area, row),
+    pane(frame, panes, title.trim_end(), |frame, area| {
+        match state.pane {
+            Pane::Chart => chart::draw(frame, area, &row.trend),
+            Pane::Suspects => suspects(frame, area, state, report, palette),
+            Pane::Reasoning => reasoning(frame, area, row),
+        }
     });
 }
 
@@ -107,7 +109,9 @@ fn heading<'a>(report: &TargetReport, palette: Palette) -> Line<'a> {
 
 fn figures(report: &TargetReport) -> Vec<Line<'static>> {
     let number = |number: Option<u64>| number.map_or_else(|| "-".to_owned(), |n| n.to_string());
-    let claim = report.claim.map_or_else(|| "-".to_owned(), |n| n.to_string());
+    let claim = report
+        .claim
+        .map_or_else(|| "-".to_owned(), |n| n.to_string());
     let band = targets::band(report).unwrap_or_else(|| "-".to_owned());
     let mut compared = format!("claim {claim}   kernel {band}");
     if let Some((low, high)) = report.drift_low.zip(report.drift_high) {
@@ -162,7 +166,9 @@ fn suspects(
     };
     let whence = match (&suspects.failure, &*suspects.from) {
         (Some(failure), _) => format!("They cannot be named: {failure}"),
-        (None, "connections") => "By comparing the service's own list with the kernel's.".to_owned(),
+        (None, "connections") => {
+            "By comparing the service's own list with the kernel's.".to_owned()
+        }
         (None, _) => "What looks odd in the kernel; the service lists no connections.".to_owned(),
     };
     let [said, list] = Layout::vertical([Constraint::Length(1), Constraint::Min(0)]).areas(area);

@@ -27,8 +27,8 @@ fn installed(what: &str) -> PathBuf {
         .join(what)
 }
 
-/// The command, if it can run here; else the skip is recorded.
-fn python() -> Option<Command> {
+/// Python with the packages, if it is here; else the skip is recorded.
+pub(super) fn python_packages() -> Option<PathBuf> {
     let python = installed("python/bin/python3");
     let needs = ["-c", "import websockets.asyncio.server, prometheus_client"];
     if !succeeds(Command::new(&python).args(needs)) {
@@ -37,7 +37,12 @@ fn python() -> Option<Command> {
         );
         return None;
     }
-    let mut command = Command::new(python);
+    Some(python)
+}
+
+/// The command, if it can run here; else the skip is recorded.
+fn python() -> Option<Command> {
+    let mut command = Command::new(python_packages()?);
     command.arg(folder("foreign/service.py"));
     Some(command)
 }

@@ -6,5 +6,9 @@
 mod decrements;
 mod foreign;
 mod increments;
+mod newcomer;
 mod others;
 mod scene;
+mod top;
+
+pub(crate) use scene::BOUND;
