@@ -3,6 +3,7 @@
 mod client;
 mod history;
 mod reasoning;
+mod suspects;
 
 use std::{borrow::Cow, time::SystemTime};
 
@@ -17,6 +18,7 @@ use crate::{
 pub use client::{Client, ClientError};
 pub use history::{CheckReport, HistoryReport};
 pub use reasoning::{CountsReport, Reasoning};
+pub use suspects::{SuspectReport, SuspectsReport};
 
 /// A word of the observer's own: known here, unless another observer has said it.
 pub type Word = Cow<'static, str>;
@@ -77,40 +79,10 @@ pub struct TargetReport {
     pub held: Option<u64>,
     /// Sockets by which the two witnesses differ; 0 where they agree.
     pub witness_disagreement: Option<i64>,
+    /// Which sockets it is likely about; none where nothing is suspected.
+    pub suspects: Option<SuspectsReport>,
     /// Why the last check came out as it did.
     pub reasoning: Option<Reasoning>,
-    /// The sockets that may be behind a drift.
-    pub suspects: Option<Suspects>,
-}
-
-/// The sockets that may be behind a drift.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Suspects {
-    /// Who named them: `connections`, the service's own list, or `kernel`.
-    pub from: Word,
-    /// How many there are in all.
-    pub total: usize,
-    /// Why they cannot be named.
-    pub failure: Option<String>,
-    /// At most 100 of them.
-    pub list: Vec<Suspect>,
-}
-
-/// One of them.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Suspect {
-    /// `phantom`, `uncounted`, `held`, `unaccepted` or `silent`.
-    pub kind: Word,
-    /// The peer's address and port.
-    pub peer: String,
-    /// Its class, if the kernel has it.
-    pub class: Option<Word>,
-    /// Its TCP state, if the kernel has it.
-    pub state: Option<Word>,
-    /// Since ESTABLISHED.
-    pub age_seconds: Option<f64>,
-    /// Since anything came from the peer.
-    pub silence_seconds: Option<f64>,
 }
 
 /// Open connections by class: a partition.
@@ -234,10 +206,10 @@ impl TargetReport {
                 .map(|listeners| listeners.queue_length),
             held: observation.held,
             witness_disagreement: health.survey.map(|survey| survey.disagreement),
+            suspects: observation.suspects.as_ref().map(SuspectsReport::of),
             reasoning: observation
                 .record
                 .map(|record| Reasoning::of(&record, config)),
-            suspects: None,
         }
     }
 }
@@ -311,7 +283,11 @@ fn sentence(target: &Target, observation: &Observation) -> String {
             " The service holds {held} whose peer has gone: `observer sockets --class closing`."
         ),
     };
-    format!("{name}: the gauge says {claim}, {kernel}: {finally}.{held}")
+    let suspects = match (finding.verdict, &observation.suspects) {
+        (Verdict::Over | Verdict::Under, Some(suspects)) => suspects::in_words(suspects),
+        _ => String::new(),
+    };
+    format!("{name}: the gauge says {claim}, {kernel}: {finally}.{suspects}{held}")
 }
 
 /// A time as people and programs read it.

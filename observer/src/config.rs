@@ -113,6 +113,8 @@ pub struct Target {
     pub access: Access,
     /// Where the service lists its connections, if it does.
     pub connections_url: Option<Url>,
+    /// How long nothing may come from a peer before its connection is suspected.
+    pub silent_after: Duration,
 }
 
 /// What a gauge claims to count.

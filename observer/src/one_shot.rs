@@ -36,7 +36,8 @@ pub(crate) fn check(mut config: Config) -> anyhow::Result<Outcome> {
     for target in &mut config.targets {
         target.interval = target.interval.min(INTERVAL);
         let one = target.settle * 2 + target.scrape_timeout + INTERVAL;
-        patience = patience.max(SLACK + one * (target.confirm + 1));
+        let looked = target.settle * 3 + target.scrape_timeout * 2;
+        patience = patience.max(SLACK + one * (target.confirm + 1) + looked);
     }
     let watch = run::open(&config)?;
     run::runtime()?.block_on(async {
@@ -59,7 +60,9 @@ pub(crate) fn check(mut config: Config) -> anyhow::Result<Outcome> {
 
 fn is_final(report: &TargetReport) -> bool {
     match (&*report.verdict, report.reason.as_deref()) {
-        ("agree" | "over" | "under", _) => true,
+        ("agree", _) => true,
+        // The sockets that it is about are looked for next.
+        ("over" | "under", _) => report.suspects.is_some(),
         // These pass by themselves.
         ("blind", Some("not_seeded" | "restarted" | "lost" | "witnesses_disagree")) => false,
         ("blind", _) => report.checks > 0,
@@ -130,6 +133,9 @@ impl Outcome {
                 let _ = writeln!(line, "{}:", report.name);
                 if let Some(reasoning) = &report.reasoning {
                     let _ = write!(line, "{reasoning}");
+                }
+                if let Some(suspects) = &report.suspects {
+                    line.push_str(&suspects.text());
                 }
             }
         }

@@ -59,6 +59,17 @@ pub enum Sort {
 }
 
 impl ClassName {
+    /// The class of a socket, by what both witnesses know of it.
+    #[must_use]
+    pub fn of(entry: &Entry, tracked: Option<&Socket>) -> Self {
+        match tracked {
+            _ if entry.state != TCP_ESTABLISHED => Self::Closing,
+            Some(socket) if socket.class == Class::WebSocket as u8 => Self::Websocket,
+            Some(socket) if socket.class == Class::Http as u8 => Self::Http,
+            _ => Self::Unclassified,
+        }
+    }
+
     /// Its name.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -120,13 +131,7 @@ pub fn list(endpoint: &Endpoint, query: Query) -> Result<SocketList, WitnessErro
 }
 
 fn report(entry: &Entry, tracked: Option<&Socket>, now: Duration) -> SocketReport {
-    let is_established = entry.state == TCP_ESTABLISHED;
-    let class = match tracked {
-        _ if !is_established => ClassName::Closing,
-        Some(socket) if socket.class == Class::WebSocket as u8 => ClassName::Websocket,
-        Some(socket) if socket.class == Class::Http as u8 => ClassName::Http,
-        _ => ClassName::Unclassified,
-    };
+    let class = ClassName::of(entry, tracked);
     let since =
         |at: u64| (at != 0).then(|| (now.saturating_sub(Duration::from_nanos(at))).as_secs_f64());
     SocketReport {
@@ -136,7 +141,7 @@ fn report(entry: &Entry, tracked: Option<&Socket>, now: Duration) -> SocketRepor
         class: class.name().to_owned(),
         is_tracked: tracked.is_some(),
         // An established socket without a file is one that nobody has accepted.
-        is_accepted: !(is_established && entry.inode == 0),
+        is_accepted: class == ClassName::Closing || entry.inode != 0,
         age_seconds: tracked.and_then(|socket| since(socket.opened_at)),
         upgraded_seconds: tracked.and_then(|socket| since(socket.upgraded_at)),
         silence_seconds: entry

@@ -22,6 +22,6 @@ mod server;
 mod store;
 
 pub use accept::BindError;
-pub use attachments::EmbeddedError;
+pub use attachments::{AttachmentsError, EmbeddedError};
 pub use server::{Server, StartError};
 pub use store::OpenError;

@@ -10,7 +10,7 @@ use tokio::{
 
 use crate::{
     accept::{self, BindError, Limits},
-    attachments::{Attachments, EmbeddedError},
+    attachments::{Attachments, AttachmentsError},
     bus::Embedded,
     channel::{Receiver, channel},
     config::Config,
@@ -45,9 +45,9 @@ pub enum StartError {
     /// The database cannot be used.
     #[error("cannot use the database")]
     Store(#[from] OpenError),
-    /// The embedded S3 cannot be used.
-    #[error("cannot start the embedded S3")]
-    Attachments(#[from] EmbeddedError),
+    /// There is no S3 to keep attachments in.
+    #[error("cannot keep attachments")]
+    Attachments(#[from] AttachmentsError),
 }
 
 /// A server that listens, and answers once it runs.

@@ -20,6 +20,8 @@ pub struct Cable {
     holder: Process,
     /// This end's address.
     pub here: Ipv4Addr,
+    /// The other end's.
+    pub there: Ipv4Addr,
 }
 
 /// Why there can be none here; `None` if there can.
@@ -54,7 +56,11 @@ impl Cable {
             format!("far{}", holder.id()),
         );
         let namespace = holder.id().to_string();
-        let cable = Self { holder, here };
+        let cable = Self {
+            holder,
+            here,
+            there,
+        };
         run(Command::new("ip")
             .args(["link", "add", &near, "type", "veth"])
             .args(["peer", "name", &far, "netns", &namespace]))?;
@@ -91,6 +97,12 @@ impl Cable {
         Process::start(command.arg(binary(name)?).args(arguments))
     }
 
+    /// The namespace, as the observer's configuration has it.
+    #[must_use]
+    pub fn netns(&self) -> String {
+        format!("pid:{}", self.holder.id())
+    }
+
     /// The far end goes down: this one keeps its address and its route, and has no carrier.
     fn set_link(&self, state: &str) -> Result<()> {
         let far = format!("far{}", self.holder.id());
@@ -98,7 +110,8 @@ impl Cable {
     }
 
     /// A program that runs in the namespace.
-    fn command(&self, program: &str) -> Command {
+    #[must_use]
+    pub fn command(&self, program: &str) -> Command {
         let mut command = Command::new("nsenter");
         command.arg(format!("--net=/proc/{}/ns/net", self.holder.id()));
         command.arg(program);

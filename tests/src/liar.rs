@@ -3,13 +3,14 @@
 //! Each `src/bin/liar_*.rs` is one bug from the field, as people write it; all that is not the bug
 //! is here, and honest. The product has no switch that makes it lie: these are test programs.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, Result};
 use axum::Router;
@@ -17,6 +18,7 @@ use axum::extract::ws::{Message, WebSocket};
 use axum::routing::get;
 use axum::serve::Listener;
 use clap::Parser;
+use serde_json::json;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -74,6 +76,52 @@ impl Drop for Entered {
     }
 }
 
+/// The sessions that a service knows of: a gauge that is made of a list.
+#[derive(Clone, Debug, Default)]
+pub struct Sessions(Arc<Listed>);
+
+#[derive(Debug, Default)]
+struct Listed {
+    sessions: Mutex<BTreeMap<u64, (SocketAddr, SystemTime)>>,
+    next: AtomicU64,
+}
+
+impl Sessions {
+    /// One more; the number strikes it.
+    pub fn enter(&self, peer: SocketAddr) -> u64 {
+        let number = self.0.next.fetch_add(1, Ordering::SeqCst);
+        self.sessions().insert(number, (peer, SystemTime::now()));
+        number
+    }
+
+    /// It has ended.
+    pub fn strike(&self, number: u64) {
+        self.sessions().remove(&number);
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> i64 {
+        self.sessions().len() as i64
+    }
+
+    /// Each as a line of JSON: what `connections-url` expects.
+    pub fn lines(&self) -> String {
+        let line = |(number, (peer, opened)): (&u64, &(SocketAddr, SystemTime))| {
+            let opened_at = humantime::format_rfc3339_millis(*opened).to_string();
+            format!(
+                "{}\n",
+                json!({"id": number, "peer": peer, "opened_at": opened_at})
+            )
+        };
+        self.sessions().iter().map(line).collect()
+    }
+
+    fn sessions(&self) -> MutexGuard<'_, BTreeMap<u64, (SocketAddr, SystemTime)>> {
+        let sessions = self.0.sessions.lock();
+        sessions.unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// Binds `address`.
 ///
 /// # Errors
@@ -91,6 +139,24 @@ pub async fn serve(ports: Ports, public: Router, gauge: Gauge) -> Result<()> {
     let listener = listen(ports.public_address).await?;
     let management = management(move || page(&[("", gauge.get())]));
     serve_on(listener, public, ports.management_address, management).await
+}
+
+/// Serves `public`, whose handlers may ask who the peer is, and `management`, for good.
+///
+/// # Errors
+/// An address is taken, or a listener fails.
+pub async fn serve_to_peers(ports: Ports, public: Router, management: Router) -> Result<()> {
+    let listener = listen(ports.public_address).await?;
+    let page = listen(ports.management_address).await?;
+    let public = public
+        .route("/", get(async || "hello\n"))
+        .into_make_service_with_connect_info::<SocketAddr>();
+    tokio::try_join!(
+        axum::serve(listener, public).into_future(),
+        axum::serve(page, management).into_future(),
+    )
+    .context("serve")?;
+    Ok(())
 }
 
 /// Serves `public` on any listener and `management` on its address, for good.
@@ -120,6 +186,13 @@ where
 /// The management routes: `/metrics`, and nothing else.
 pub fn management(render: impl Fn() -> String + Clone + Send + Sync + 'static) -> Router {
     Router::new().route("/metrics", get(async move || render()))
+}
+
+/// The management routes of a service that lists its sessions: `/metrics` and `/connections`.
+pub fn management_of(sessions: impl Fn() -> Sessions + Clone + Send + Sync + 'static) -> Router {
+    let listed = sessions.clone();
+    management(move || page(&[("", sessions().count())]))
+        .route("/connections", get(async move || listed().lines()))
 }
 
 /// The page, with one series for each pair of labels and value.

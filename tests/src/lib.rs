@@ -1,6 +1,7 @@
 //! The harness: what tests of the whole stand on.
 //!
-//! It starts the workspace's own binaries ([`process`], [`relay`], [`honest`], [`observer`]), makes
+//! It starts the workspace's own binaries ([`process`], [`relay`], [`honest`], [`observer`])
+//! and other people's services ([`foreign`]), makes
 //! traffic that it keeps books of ([`load`]) or that is right to the segment ([`scripted`]), makes
 //! claims ([`claim_page`]), reads `/metrics` pages ([`scrape`]), looks at the kernel by other
 //! people's tools ([`ss`], [`bpf`]), waits within bounds ([`wait`]), comes in two sizes where a test
@@ -13,6 +14,7 @@ pub mod cable;
 pub mod campaign;
 pub mod claim_page;
 pub mod database;
+pub mod foreign;
 pub mod honest;
 pub mod http;
 pub mod liar;

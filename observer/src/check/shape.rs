@@ -74,7 +74,7 @@ impl Shape {
             Self::Inherited => "decrements were lost before the observer was started",
             Self::StaircaseUp => "a decrement is lost: connections end and the gauge is not told",
             Self::RisesWithOpenings => {
-                "an increment too many: openings are counted twice, or refused ones as well"
+                "an increment too many: openings are counted twice, or refused ones or another port's as well"
             }
             Self::StaircaseDown => {
                 "a decrement without an increment: on a rejected upgrade, or twice for one end"

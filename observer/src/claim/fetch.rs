@@ -139,7 +139,7 @@ pub enum FetchError {
         status: StatusCode,
     },
     /// A web page.
-    #[error("the answer is an HTML page, not an exposition: is this the URL of the metrics?")]
+    #[error("the answer is an HTML page: is this the right URL?")]
     Html,
     /// A coding that was not asked for.
     #[error("content encoding \"{encoding}\", and only gzip was accepted")]

@@ -1,7 +1,8 @@
 //! The claim: what a service says of its own connections, at which moment it said so, and why
 //! there is none when there is none.
 //!
-//! `fetch`, `connection` and `access` do the I/O; everything else here is pure. Nothing here knows
+//! `listed` is the service's own list of its connections, where it has one. `fetch`, `connection`
+//! and `access` do the I/O; everything else here is pure. Nothing here knows
 //! the kernel or the check: a failure is a [`Reading`] like any other.
 
 mod access;
@@ -10,6 +11,7 @@ mod connection;
 mod exposition;
 mod fetch;
 mod gauge;
+mod listed;
 mod number;
 #[cfg(test)]
 mod properties;
@@ -31,6 +33,7 @@ pub use connection::ConnectError;
 pub use exposition::{Format, Kind};
 pub use fetch::{FetchError, Fetcher, Limits, Scrape, Stage};
 pub use gauge::{Claim, ClaimError, MAX_SERIES, MAX_VALUE, read_claim};
+pub use listed::{ListError, Listed, Lister, MAX_LISTED, read_list};
 pub use scanner::{Problem, SyntaxError};
 pub use selector::{Selector, SelectorError};
 

@@ -23,6 +23,8 @@ type Interval = Span<10, 3_600_000>;
 type Settle = Span<0, 60_000>;
 /// Unit of the bounds: ms.
 type ScrapeTimeout = Span<1, 60_000>;
+/// From a second to a day. Unit of the bounds: ms.
+type SilentAfter = Span<1_000, 86_400_000>;
 type Confirm = Within<1, 100>;
 
 const INTERVAL: Duration = Duration::from_secs(5);
@@ -30,6 +32,8 @@ const SETTLE: Duration = Duration::from_secs(1);
 const CONFIRM: u32 = 2;
 /// Longest scrape unless told otherwise, where the interval is not shorter still.
 const SCRAPE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Most services that ping do so at least every 30 s.
+const SILENT_AFTER: Duration = Duration::from_secs(60);
 const GAUGE: &str = "active_connections";
 
 /// What was said; what was not is `None`.
@@ -119,6 +123,14 @@ pub struct TargetSettings {
         help_heading = "Target"
     )]
     pub connections_url: Option<Text<HttpUrl>>,
+    /// How long nothing may come from a peer before its connection is suspected [default: 1m]
+    #[arg(
+        long,
+        value_name = "DURATION",
+        env = "OBSERVER_SILENT_AFTER",
+        help_heading = "Target"
+    )]
+    pub silent_after: Option<Text<SilentAfter>>,
     /// File with the token that proves who asks the service
     #[arg(
         long,
@@ -231,6 +243,7 @@ impl TargetSettings {
             ("confirm", self.confirm.is_some()),
             ("scrape-timeout", self.scrape_timeout.is_some()),
             ("connections-url", self.connections_url.is_some()),
+            ("silent-after", self.silent_after.is_some()),
             ("bearer-token-file", self.bearer_token_file.is_some()),
             ("username", self.username.is_some()),
             ("password-file", self.password_file.is_some()),
@@ -257,6 +270,7 @@ impl TargetSettings {
             confirm,
             scrape_timeout,
             connections_url,
+            silent_after,
             bearer_token_file,
             username,
             password_file,
@@ -307,6 +321,7 @@ impl TargetSettings {
                 ca_file,
             },
             connections_url: connections_url.map(|Text(HttpUrl(url))| url),
+            silent_after: silent_after.map_or(SILENT_AFTER, |Text(silent)| silent.0),
         })
     }
 }

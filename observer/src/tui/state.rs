@@ -9,7 +9,7 @@ use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 
 use super::list::{List, Order};
 use super::poll::{Row, Snapshot, Update, Want};
-use crate::api::{SocketReport, Suspect};
+use crate::api::{SocketReport, SuspectReport};
 use crate::sockets::{Query, Sort};
 
 /// Most sockets that are listed.
@@ -179,11 +179,11 @@ impl State {
     }
 
     /// The suspects of the selected target that the filter lets pass, in order.
-    pub(super) fn suspects(&self) -> Vec<&Suspect> {
+    pub(super) fn suspects(&self) -> Vec<&SuspectReport> {
         let Some(suspects) = self.selected().and_then(|row| row.report.suspects.as_ref()) else {
             return Vec::new();
         };
-        let passes = |suspect: &&Suspect| {
+        let passes = |suspect: &&SuspectReport| {
             let class = suspect.class.as_deref().unwrap_or_default();
             let state = suspect.state.as_deref().unwrap_or_default();
             self.suspects

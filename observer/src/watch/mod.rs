@@ -4,6 +4,7 @@
 
 mod counted;
 pub mod endpoint;
+mod explain;
 pub mod health;
 pub mod kernel;
 mod listing;
@@ -21,7 +22,11 @@ use anyhow::Context as _;
 use observer_ebpf::TargetKey;
 use tokio::task::JoinSet;
 
-use crate::{claim::Claimant, config::Config, netns::NetworkNamespace};
+use crate::{
+    claim::{Claimant, Lister},
+    config::Config,
+    netns::NetworkNamespace,
+};
 use endpoint::Endpoint;
 use health::Watched;
 use kernel::Kernel;
@@ -146,9 +151,16 @@ impl Watch {
                 config.scrape_timeout,
             )
             .with_context(|| format!("target {}", config.name))?;
+            let lister = config
+                .connections_url
+                .as_ref()
+                .map(|url| Lister::new(url, &config.access, config.scrape_timeout))
+                .transpose()
+                .with_context(|| format!("target {}", config.name))?;
             let (sender, receiver) = Target::readings();
             tasks.spawn(Arc::clone(target).scrape(claimant, sender));
             tasks.spawn(Arc::clone(target).judge(receiver));
+            tasks.spawn(Arc::clone(target).explain(lister));
         }
         tasks.spawn(sample(self.targets.clone(), Arc::clone(&self.kernel)));
         Ok(tasks)

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use observer_ebpf::Tally;
 
 use super::endpoint::Listeners;
-use crate::check::{Blind, Finding, Interval, Record, Shape, Verdict};
+use crate::check::{Blind, Finding, Interval, Record, Shape, Suspects, Verdict};
 
 /// What was last observed of a target, for the API and the metrics.
 #[derive(Clone, Debug)]
@@ -33,6 +33,8 @@ pub struct Observation {
     pub shape: Option<Shape>,
     /// The last check, as it is remembered.
     pub record: Option<Record>,
+    /// The sockets that are suspected, as of the last look.
+    pub suspects: Option<Suspects>,
     /// When the claim of the last check was read.
     pub checked_at: Option<SystemTime>,
     /// Checks so far, by verdict, in the order of [`Verdict::ALL`].
@@ -54,9 +56,21 @@ impl Observation {
             finding: Finding::blind(Blind::NotSeeded),
             shape: None,
             record: None,
+            suspects: None,
             checked_at: None,
             checks: [0; Verdict::ALL.len()],
         }
+    }
+
+    /// Whether there is something that the sockets themselves may explain: a drift, or connections
+    /// that are held.
+    #[must_use]
+    pub fn is_unexplained(&self) -> bool {
+        let is_drift = matches!(
+            self.finding.verdict,
+            Verdict::Over | Verdict::Under | Verdict::Unsettled
+        );
+        is_drift || self.held.is_some_and(|held| held > 0)
     }
 
     /// Logs that something else is found from now on.

@@ -20,7 +20,7 @@ use super::{
 use crate::{
     check::{
         Blind, Check, Counts, Finding, History, Interval, Judge, Record, Rule, Sample, Samples,
-        Shape, Verdict, Window,
+        Shape, Suspects, Verdict, Window,
     },
     claim::{Claimant, Outcome, Reading},
     config::{self, Counts as Counted},
@@ -42,6 +42,7 @@ pub struct Target {
     state: Mutex<State>,
     sampled: Notify,
     recheck: Notify,
+    unexplained: Notify,
 }
 
 struct State {
@@ -78,6 +79,7 @@ impl Target {
             kernel,
             sampled: Notify::new(),
             recheck: Notify::new(),
+            unexplained: Notify::new(),
         }
     }
 
@@ -267,15 +269,35 @@ impl Target {
             Verdict::Over | Verdict::Under => Shape::of(&state.history),
             _ => None,
         };
+        let was_unexplained = last.is_unexplained();
         last.interval = interval;
         last.listeners = listeners;
         last.held = held;
         last.finding = finding;
         last.checked_at = Some(at);
+        if last.is_unexplained() {
+            self.unexplained.notify_one();
+        } else if was_unexplained {
+            last.suspects = None;
+        }
         for (count, verdict) in last.checks.iter_mut().zip(Verdict::ALL) {
             *count += u64::from(verdict == finding.verdict);
         }
         finding.verdict
+    }
+
+    /// Waits until a check finds something that its sockets may explain.
+    pub(super) async fn wanted(&self) {
+        self.unexplained.notified().await;
+    }
+
+    /// Keeps the suspects that were found, unless what they were looked for has changed meanwhile.
+    pub(super) fn suspect(&self, suspects: Suspects, was_unexplained: bool) {
+        let last = &mut lock(&self.state).last;
+        let is_unexplained = last.is_unexplained();
+        if is_unexplained == was_unexplained {
+            last.suspects = (is_unexplained || suspects.total() > 0).then_some(suspects);
+        }
     }
 
     /// Why nothing can be said whatever the service claims.

@@ -40,6 +40,20 @@ const OPERATION_TIMEOUT: Duration = Duration::from_secs(30);
 /// Longest time to open a connection to S3.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
+/// Why there is no S3 to keep attachments in.
+#[derive(Debug, thiserror::Error)]
+pub enum AttachmentsError {
+    /// The S3 within this process did not start.
+    #[error(transparent)]
+    Embedded(#[from] EmbeddedError),
+    /// This host trusts nobody, so nobody can be spoken to by TLS.
+    #[error(
+        "no certificate authority is installed, so S3 cannot be reached by HTTPS: install \
+         ca-certificates, or name a file of them in SSL_CERT_FILE"
+    )]
+    NoCertificateAuthority,
+}
+
 /// Why an attachment was not moved.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum S3Error {
@@ -76,10 +90,16 @@ impl Attachments {
     pub(crate) async fn open(
         config: &Config,
         metrics: Arc<MetricsService>,
-    ) -> Result<Self, EmbeddedError> {
-        let http = aws_smithy_http_client::Builder::new()
-            .tls_provider(Provider::Rustls(CryptoMode::Ring))
-            .build_https();
+    ) -> Result<Self, AttachmentsError> {
+        // The connector for HTTPS panics where the host has no certificate authority.
+        let has_authorities = !rustls_native_certs::load_native_certs().certs.is_empty();
+        let http = aws_smithy_http_client::Builder::new();
+        let http = if has_authorities {
+            http.tls_provider(Provider::Rustls(CryptoMode::Ring))
+                .build_https()
+        } else {
+            http.build_http()
+        };
         let timeouts = TimeoutConfig::builder()
             .connect_timeout(CONNECT_TIMEOUT)
             .operation_attempt_timeout(ATTEMPT_TIMEOUT)
@@ -92,6 +112,10 @@ impl Attachments {
                 .http_client(http.clone())
                 .load()
                 .await;
+            let endpoint = settings.endpoint_url().unwrap_or("https:");
+            if !has_authorities && !endpoint.starts_with("http:") {
+                return Err(AttachmentsError::NoCertificateAuthority);
+            }
             (
                 aws_sdk_s3::config::Builder::from(&settings),
                 config.attachments_bucket.clone(),

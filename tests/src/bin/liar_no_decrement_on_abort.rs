@@ -1,36 +1,43 @@
-//! A lying server: its gauge is decremented where a session ends cleanly, and nowhere else.
+//! A lying server: its sessions are struck where they end cleanly, and nowhere else.
 //!
-//! The decrement stands after the receive loop, and the loop's `?` leaves the function when a
-//! connection is aborted: the gauge never hears of it.
+//! That stands after the receive loop, and the loop's `?` leaves the function when a connection is
+//! aborted: the list, whose length is the gauge, never hears of it.
+
+use std::net::SocketAddr;
 
 use anyhow::Result;
 use axum::Router;
-use axum::extract::State;
 use axum::extract::ws::{WebSocket, WebSocketUpgrade};
+use axum::extract::{ConnectInfo, State};
 use axum::response::Response;
 use axum::routing::get;
 use clap::Parser as _;
-use tests::liar::{self, Gauge, Ports};
+use tests::liar::{self, Ports, Sessions};
 
 #[tokio::main]
 async fn main() -> Result<()> {
-    let gauge = Gauge::default();
+    let sessions = Sessions::default();
     let public = Router::new()
         .route("/v1/gateway", get(upgrade))
-        .with_state(gauge.clone());
-    liar::serve(Ports::parse(), public, gauge).await
+        .with_state(sessions.clone());
+    let management = liar::management_of(move || sessions.clone());
+    liar::serve_to_peers(Ports::parse(), public, management).await
 }
 
-async fn upgrade(request: WebSocketUpgrade, State(gauge): State<Gauge>) -> Response {
+async fn upgrade(
+    request: WebSocketUpgrade,
+    State(sessions): State<Sessions>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+) -> Response {
     request.on_upgrade(async move |socket| {
         // An aborted session is an error that nobody looks at.
-        let _ = session(socket, gauge).await;
+        let _ = session(socket, peer, sessions).await;
     })
 }
 
-async fn session(mut socket: WebSocket, gauge: Gauge) -> Result<()> {
-    gauge.increment();
+async fn session(mut socket: WebSocket, peer: SocketAddr, sessions: Sessions) -> Result<()> {
+    let number = sessions.enter(peer);
     liar::echo(&mut socket).await?;
-    gauge.decrement();
+    sessions.strike(number);
     Ok(())
 }

@@ -1,23 +1,24 @@
-//! A lying server: a reload of its configuration registers its metrics anew.
+//! A lying server: a reload of its configuration registers its sessions anew.
 //!
-//! The connections live on and were counted in the gauge that is gone.
+//! The connections live on and are in the list that is gone, whose length was the gauge.
 
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Result;
 use axum::Router;
-use axum::extract::State;
 use axum::extract::ws::WebSocketUpgrade;
+use axum::extract::{ConnectInfo, State};
 use axum::response::Response;
 use axum::routing::{get, post};
 use clap::Parser as _;
-use tests::liar::{self, Gauge, Ports};
+use tests::liar::{self, Ports, Sessions};
 
 #[derive(Clone, Default)]
-struct Registry(Arc<Mutex<Gauge>>);
+struct Registry(Arc<Mutex<Sessions>>);
 
 impl Registry {
-    fn gauge(&self) -> Gauge {
+    fn sessions(&self) -> Sessions {
         self.0
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -25,7 +26,7 @@ impl Registry {
     }
 
     fn reload(&self) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Gauge::default();
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Sessions::default();
     }
 }
 
@@ -37,15 +38,20 @@ async fn main() -> Result<()> {
         .route("/v1/gateway", get(upgrade))
         .with_state(registry.clone());
     let (read, reloaded) = (registry.clone(), registry);
-    let management = liar::management(move || liar::page(&[("", read.gauge().get())]))
+    let management = liar::management_of(move || read.sessions())
         .route("/reload", post(async move || reloaded.reload()));
-    let listener = liar::listen(ports.public_address).await?;
-    liar::serve_on(listener, public, ports.management_address, management).await
+    liar::serve_to_peers(ports, public, management).await
 }
 
-async fn upgrade(request: WebSocketUpgrade, State(registry): State<Registry>) -> Response {
+async fn upgrade(
+    request: WebSocketUpgrade,
+    State(registry): State<Registry>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+) -> Response {
     request.on_upgrade(async move |mut socket| {
-        let _entered = registry.gauge().enter();
+        let sessions = registry.sessions();
+        let number = sessions.enter(peer);
         let _ = liar::echo(&mut socket).await;
+        sessions.strike(number);
     })
 }

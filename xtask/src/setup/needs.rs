@@ -257,6 +257,14 @@ pub(crate) const NEEDS: &[Need] = &[
         elsewhere: "tmux 3.2 or later",
     },
     Need {
+        name: "nginx and its exporter",
+        why: "tests: a service that is not ours",
+        purpose: Purpose::Test,
+        is_here: || has("nginx") && has("prometheus-nginx-exporter"),
+        install: Install::Packages(&["nginx", "prometheus-nginx-exporter"]),
+        elsewhere: "nginx with stub_status, and nginx-prometheus-exporter by Debian's name",
+    },
+    Need {
         name: "Node and npm",
         why: "tests: a service that is not ours",
         purpose: Purpose::Test,

@@ -9,6 +9,7 @@ mod increments;
 mod newcomer;
 mod others;
 mod scene;
+mod suspects;
 mod top;
 
 pub(crate) use scene::BOUND;

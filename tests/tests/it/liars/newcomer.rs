@@ -1,16 +1,16 @@
 //! The newcomer's path: the commands of the README, as they stand there.
 
-use std::env;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use tests::foreign::installed;
 use tests::kernel_or_skip;
 use tests::port::free_address;
 use tests::process::{Process, binary};
 
-use super::foreign::python_packages;
+use super::foreign::is_here;
 use crate::docs::blocks;
 
 /// For a build of the programs that are built already, and a verdict.
@@ -37,12 +37,9 @@ fn adapt(line: &str, folder: &str, python: &str, ports: [&str; 2]) -> Option<Str
 
 #[tokio::test]
 async fn the_readme_leads_a_newcomer_to_a_verdict() {
-    if !kernel_or_skip() {
+    if !kernel_or_skip() || !is_here("python") {
         return;
     }
-    let Some(python) = python_packages() else {
-        return;
-    };
     if Command::new("curl").arg("--version").output().is_err() {
         tests::skip("needs curl");
         return;
@@ -62,7 +59,7 @@ async fn the_readme_leads_a_newcomer_to_a_verdict() {
     let folder = observer.parent().expect("its folder").display().to_string();
     let ports = [0, 1].map(|_| free_address().expect("a free port").port().to_string());
     let [public, metrics] = &ports;
-    let python = python.display().to_string();
+    let python = installed("python/bin/python3").display().to_string();
     // The service ends with the shell.
     let mut script = "set -ex\ntrap 'kill $(jobs -p)' EXIT\n".to_owned();
     for command in commands {

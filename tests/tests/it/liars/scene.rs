@@ -4,15 +4,14 @@ use std::env;
 use std::fs::OpenOptions;
 use std::io::Write as _;
 use std::net::SocketAddr;
-use std::path::Path;
-use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
+use tests::foreign::Service;
 use tests::load::{Crowd, Kind, Target};
 use tests::port::free_address;
-use tests::process::Process;
+use tests::process::{Process, Signal};
 use tests::{http, kernel_or_skip, wait};
 use tokio::net::TcpStream;
 use tokio_tungstenite::WebSocketStream;
@@ -26,6 +25,12 @@ pub(crate) const GATEWAY: &str = "/v1/gateway";
 /// Most checks between the first that shows a drift in full and the verdict.
 const PATIENCE: usize = 2;
 
+/// What is watched.
+enum Watched {
+    Liar(Process),
+    Foreign(#[expect(dead_code, reason = "held for as long as it is to run")] Box<Service>),
+}
+
 pub(crate) struct Scene {
     pub(crate) public: SocketAddr,
     pub(crate) management: SocketAddr,
@@ -34,7 +39,7 @@ pub(crate) struct Scene {
     /// The flags that say what is watched.
     pub(crate) target: Vec<String>,
     report: String,
-    liar: Process,
+    liar: Watched,
     process: Process,
     start: Vec<String>,
     name: String,
@@ -51,35 +56,56 @@ impl Scene {
         if !kernel_or_skip() {
             return None;
         }
-        let scene = Self::open(liar, arguments, counts).await;
+        let claims = [format!("--counts={counts}")];
+        let scene = Self::open(liar, arguments, |_| claims.to_vec()).await;
         Some(scene.unwrap_or_else(|error| panic!("{liar}: {error:#}")))
     }
 
-    /// A service that is not one of the workspace's binaries: `command` with the service's port,
-    /// the port of its metrics, and its manner.
-    pub(crate) async fn start_foreign(mut command: Command, manner: &str) -> Option<Self> {
+    /// With a liar that lists its sessions, or is watched as if it did not; a peer that is silent
+    /// for two seconds is suspected.
+    pub(crate) async fn start_suspecting(liar: &str, is_listed: bool) -> Option<Self> {
         if !kernel_or_skip() {
             return None;
         }
-        let scene = async {
-            let (public, management) = (free_address()?, free_address()?);
-            let ports = [public, management].map(|address| address.port().to_string());
-            let mut service = Process::start(command.args(ports).arg(manner))?;
-            let page = format!("http://{management}/metrics");
-            service.wait_for_url(&page, BOUND).await?;
-            let program = Path::new(command.get_program()).file_name();
-            let name = program.unwrap_or_default().to_string_lossy().into_owned();
-            let claims = ["--counts=websocket".to_owned()];
-            Self::watch(service, &name, Vec::new(), public, management, &claims).await
+        let claims = |management| {
+            let mut claims = vec!["--silent-after=2s".to_owned()];
+            if is_listed {
+                claims.push(format!("--connections-url=http://{management}/connections"));
+            }
+            claims
         };
-        Some(
-            scene
-                .await
-                .unwrap_or_else(|error| panic!("{command:?}: {error:#}")),
-        )
+        let scene = Self::open(liar, &[], claims).await;
+        Some(scene.unwrap_or_else(|error| panic!("{liar}: {error:#}")))
     }
 
-    async fn open(liar: &str, arguments: &[String], counts: &str) -> Result<Self> {
+    /// A service that is not ours, and flags for the observer beside those that name its gauge.
+    pub(crate) async fn of(
+        service: impl Future<Output = Result<Service>>,
+        flags: &[String],
+    ) -> Option<Self> {
+        if !kernel_or_skip() {
+            return None;
+        }
+        let service = service.await.unwrap_or_else(|error| panic!("{error:#}"));
+        let mut claims = vec![
+            format!("--gauge-url={}", service.gauge_url),
+            format!("--gauge={}", service.gauge),
+            format!("--counts={}", service.counts),
+            format!("--netns={}", service.netns),
+        ];
+        claims.extend_from_slice(flags);
+        let (name, public) = (service.name, service.public);
+        let process = Watched::Foreign(Box::new(service));
+        let scene = Self::watch(process, name, Vec::new(), public, public, &claims).await;
+        Some(scene.unwrap_or_else(|error| panic!("{name}: {error:#}")))
+    }
+
+    /// `claims` are the flags that say what the gauge is, for the address of its page.
+    async fn open(
+        liar: &str,
+        arguments: &[String],
+        claims: impl Fn(SocketAddr) -> Vec<String>,
+    ) -> Result<Self> {
         let (public, management) = (free_address()?, free_address()?);
         let mut start = vec![
             format!("--public-address={public}"),
@@ -87,14 +113,16 @@ impl Scene {
         ];
         start.extend_from_slice(arguments);
         let process = start_liar(liar, &start, management).await?;
-        let claims = [format!("--counts={counts}")];
+        let mut claims = claims(management);
+        claims.push(format!("--gauge-url=http://{management}/metrics"));
+        let process = Watched::Liar(process);
         Self::watch(process, liar, start, public, management, &claims).await
     }
 
     /// Starts an observer that watches the service, and waits until it is seeded. `claims` are the
     /// flags that say what the gauge is and what it counts.
-    pub(crate) async fn watch(
-        liar: Process,
+    async fn watch(
+        liar: Watched,
         name: &str,
         start: Vec<String>,
         public: SocketAddr,
@@ -105,7 +133,6 @@ impl Scene {
         let mut target = vec![
             "--name=liar".to_owned(),
             format!("--listen=:{}", public.port()),
-            format!("--gauge-url=http://{management}/metrics"),
             "--interval=500ms".to_owned(),
             "--settle=500ms".to_owned(),
         ];
@@ -130,11 +157,12 @@ impl Scene {
 
     /// Kills the liar and starts it again where it was.
     pub(crate) async fn restart(&mut self) {
-        self.liar
-            .signal(tests::process::Signal::KILL)
-            .expect("kill the liar");
-        self.liar.wait_for_exit(BOUND).await.expect("it ends");
-        self.liar = start_liar(&self.name, &self.start, self.management)
+        let Watched::Liar(liar) = &mut self.liar else {
+            panic!("{} is no liar", self.name);
+        };
+        liar.signal(Signal::KILL).expect("kill the liar");
+        liar.wait_for_exit(BOUND).await.expect("it ends");
+        *liar = start_liar(&self.name, &self.start, self.management)
             .await
             .expect("start it again");
     }
@@ -142,7 +170,7 @@ impl Scene {
     /// Kills the observer.
     pub(crate) async fn kill_observer(&mut self) {
         self.process
-            .signal(tests::process::Signal::KILL)
+            .signal(Signal::KILL)
             .expect("kill the observer");
         self.process.wait_for_exit(BOUND).await.expect("it ends");
     }
@@ -223,6 +251,21 @@ impl Scene {
         ));
     }
 
+    /// The suspects are exactly these peers, all of one kind, and `from` is where they are from.
+    pub(crate) async fn suspects(&self, from: &str, kind: &str, peers: &[SocketAddr]) -> Value {
+        let suspected = wait::until("suspects", BOUND, async || {
+            let report = self.report().await?;
+            ensure!(
+                suspected(&report) == expected(from, kind, peers),
+                "{report:#}"
+            );
+            Ok(report)
+        });
+        suspected
+            .await
+            .unwrap_or_else(|error| panic!("{}: {error:#}", self.name))
+    }
+
     /// From now on so many checks in a row are made, and not one finds anything.
     pub(crate) async fn only_agrees_for(&self, checks: usize) {
         let seen = self.history().await.expect("the history");
@@ -257,6 +300,27 @@ impl Scene {
     pub(crate) async fn history(&self) -> Result<Value> {
         read(&format!("{}/history", self.report)).await
     }
+}
+
+/// What a report suspects: its source, how many, and each kind and peer, in order.
+pub(crate) fn suspected(report: &Value) -> (String, u64, Vec<(String, String)>) {
+    let suspects = &report["suspects"];
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let list = suspects["list"].as_array().cloned().unwrap_or_default();
+    let mut list: Vec<_> = list
+        .iter()
+        .map(|suspect| (text(&suspect["kind"]), text(&suspect["peer"])))
+        .collect();
+    list.sort();
+    let total = suspects["total"].as_u64().unwrap_or_default();
+    (text(&suspects["from"]), total, list)
+}
+
+fn expected(from: &str, kind: &str, peers: &[SocketAddr]) -> (String, u64, Vec<(String, String)>) {
+    let suspect = |peer: &SocketAddr| (kind.to_owned(), peer.to_string());
+    let mut list: Vec<_> = peers.iter().map(suspect).collect();
+    list.sort();
+    (from.to_owned(), peers.len() as u64, list)
 }
 
 /// Adds a row to the table of what was caught, where `PLUMBLINE_GALLERY` names a file for it: liar,

@@ -1,8 +1,9 @@
 //! What the server says when it cannot start, and how it ends.
 
+use std::process::Command;
 use std::time::Duration;
 
-use tests::process::{Process, Signal};
+use tests::process::{self, Process, Signal};
 use tests::relay::{BOUND, Relay};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -58,6 +59,35 @@ async fn a_mistake_in_the_settings_is_named() {
     )
     .await;
     check(&["--database-url=mysql://x"], "sqlite:").await;
+}
+
+/// The server on a host that trusts no certificate authority.
+fn without_authorities(data: &str, arguments: &[&str]) -> Process {
+    let mut command = Command::new(process::binary("server").unwrap());
+    command
+        .args(["--data-dir", data, "--public-address=127.0.0.1:0"])
+        .arg("--management-address=127.0.0.1:0")
+        .args(arguments)
+        .env("SSL_CERT_FILE", "/nonexistent")
+        .env("SSL_CERT_DIR", "/nonexistent")
+        // A cloud's own metadata service is not asked.
+        .env("AWS_EC2_METADATA_DISABLED", "true");
+    Process::start(&mut command).unwrap()
+}
+
+#[tokio::test]
+async fn without_certificate_authorities_only_an_s3_by_https_is_refused() {
+    let data = tempfile::tempdir().unwrap();
+    let data = data.path().to_str().unwrap();
+    let mut embedded = without_authorities(data, &[]);
+    embedded.wait_for_log("listening", BOUND).await.unwrap();
+
+    let mut remote = without_authorities(data, &["--attachments-bucket=b"]);
+    let status = remote.wait_for_exit(BOUND).await.unwrap();
+    assert_eq!(status.code(), Some(1));
+    let said = remote.log();
+    assert_eq!(said.lines().count(), 1, "{said}");
+    assert!(said.contains("install ca-certificates"), "{said}");
 }
 
 #[tokio::test]

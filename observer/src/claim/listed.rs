@@ -1,0 +1,258 @@
+//! The service's own list of its connections: JSON lines `{"id","peer","opened_at"}`.
+//!
+//! `peer` is needed, `id` and `opened_at` tell one connection of a peer from the next, and other
+//! keys are ignored. A list of which one line cannot be read is of no use: what it does not say
+//! would be taken for a connection that the service does not know. It knows no kernel and no drift.
+
+use std::{
+    hash::{DefaultHasher, Hash as _, Hasher as _},
+    net::{IpAddr, SocketAddr},
+    time::{Duration, SystemTime},
+};
+
+use serde::Deserialize;
+use serde_json::Value;
+use url::Url;
+
+use super::{Access, FetchError, Fetcher, Limits, shown};
+
+/// Most connections of one list: as many as the observer tracks by default.
+pub const MAX_LISTED: usize = 262_144;
+
+/// Longest peer that is shown in an error, before escaping. Unit: bytes.
+const EXCERPT: usize = 60;
+
+/// One connection of a list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// The peer; an IPv4-mapped address as IPv4.
+    pub peer: SocketAddr,
+    /// Tells this connection from another one of the same peer: equal where the service said the
+    /// same `id` and `opened_at`.
+    pub identity: u64,
+    /// How long ago the service says that it was opened, where it says so.
+    pub age: Option<Duration>,
+}
+
+/// Reads the list of one service.
+pub struct Lister {
+    fetcher: Fetcher,
+}
+
+/// Why there is no list.
+#[derive(Debug, thiserror::Error)]
+pub enum ListError {
+    /// It could not be fetched.
+    #[error("cannot be fetched")]
+    Fetch(#[source] FetchError),
+    /// A line is no JSON object with a `peer`.
+    #[error("line {line} is no connection")]
+    Line {
+        /// Counted from 1.
+        line: usize,
+        /// What is wrong with it.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// A peer is no address.
+    #[error("line {line}: the peer \"{peer}\" is not ADDRESS:PORT")]
+    Peer {
+        /// Counted from 1.
+        line: usize,
+        /// What it says, bounded and escaped.
+        peer: String,
+    },
+    /// More connections than allowed.
+    #[error("more than {MAX_LISTED} connections are listed")]
+    TooMany,
+}
+
+#[derive(Deserialize)]
+struct Line {
+    peer: String,
+    #[serde(default)]
+    id: Value,
+    #[serde(default)]
+    opened_at: Value,
+}
+
+impl Lister {
+    /// A reader of the list at `url`, asked as the claim is.
+    ///
+    /// # Errors
+    /// When the URL leads nowhere, or is `https` and there is no certificate authority to trust.
+    pub fn new(url: &Url, access: &Access, deadline: Duration) -> Result<Self, FetchError> {
+        let limits = Limits {
+            deadline,
+            ..Limits::default()
+        };
+        Ok(Self {
+            fetcher: Fetcher::new(url, access, limits)?,
+        })
+    }
+
+    /// Reads the list once.
+    ///
+    /// # Errors
+    /// When no complete list came within the limits.
+    pub async fn read(&mut self) -> Result<Vec<Listed>, ListError> {
+        let scrape = self.fetcher.fetch().await.map_err(ListError::Fetch)?;
+        let now = SystemTime::now();
+        let parsed = tokio::task::spawn_blocking(move || read_list(&scrape.body, now));
+        parsed.await.expect("a parser does not panic")
+    }
+
+    /// The URL without what may be secret in it.
+    pub fn shown_url(&self) -> String {
+        shown(self.fetcher.url())
+    }
+}
+
+/// Reads a list as it came at `now`. Blank lines are skipped; what is listed twice is kept twice.
+///
+/// # Errors
+/// At the first line that is no connection.
+pub fn read_list(body: &[u8], now: SystemTime) -> Result<Vec<Listed>, ListError> {
+    let mut list = Vec::new();
+    for (line, text) in (1..).zip(body.split(|&byte| byte == b'\n')) {
+        if text.trim_ascii().is_empty() {
+            continue;
+        }
+        if list.len() == MAX_LISTED {
+            return Err(ListError::TooMany);
+        }
+        let said: Line =
+            serde_json::from_slice(text).map_err(|source| ListError::Line { line, source })?;
+        let Some(peer) = address(&said.peer) else {
+            let excerpt = &said.peer.as_bytes()[..said.peer.len().min(EXCERPT)];
+            let peer = excerpt.escape_ascii().to_string();
+            return Err(ListError::Peer { line, peer });
+        };
+        list.push(Listed {
+            peer,
+            identity: identity(&said),
+            age: age(&said.opened_at, now),
+        });
+    }
+    Ok(list)
+}
+
+/// `1.2.3.4:5` and `[::1]:5`; also `::1:5`, where the port is what follows the last colon, and a
+/// zone behind `%`, which the kernel's list does not have.
+fn address(text: &str) -> Option<SocketAddr> {
+    let (host, port) = text.trim().rsplit_once(':')?;
+    let host = host
+        .strip_prefix('[')
+        .map_or(Some(host), |host| host.strip_suffix(']'))?;
+    let host = host.split_once('%').map_or(host, |(host, _)| host);
+    let address: IpAddr = host.parse().ok()?;
+    let is_number = port.bytes().all(|byte| byte.is_ascii_digit());
+    let port = port.parse().ok().filter(|_| is_number)?;
+    Some(SocketAddr::new(address.to_canonical(), port))
+}
+
+fn identity(line: &Line) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    line.id.to_string().hash(&mut hasher);
+    line.opened_at.to_string().hash(&mut hasher);
+    hasher.finish()
+}
+
+/// A time that is not RFC 3339, or is in the future, says nothing of the age.
+fn age(opened_at: &Value, now: SystemTime) -> Option<Duration> {
+    let opened = humantime::parse_rfc3339_weak(opened_at.as_str()?).ok()?;
+    now.duration_since(opened).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn read(body: impl AsRef<[u8]>) -> Result<Vec<Listed>, ListError> {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000);
+        read_list(body.as_ref(), now)
+    }
+
+    fn refused(body: impl AsRef<[u8]>) -> String {
+        read(body).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_line_is_a_connection_and_unknown_keys_are_ignored() {
+        let list = read(
+            "{\"id\":7,\"peer\":\"127.0.0.1:4242\",\"opened_at\":\"1970-01-01T00:15:00Z\"}\r\n\n\
+             {\"user\":{\"name\":\"x\"},\"peer\":\"[::1]:1\"}",
+        )
+        .unwrap();
+        let [one, two] = &list[..] else {
+            panic!("{list:?}")
+        };
+        assert_eq!(one.peer, "127.0.0.1:4242".parse().unwrap());
+        assert_eq!(one.age, Some(Duration::from_secs(100)));
+        assert_eq!((two.peer, two.age), ("[::1]:1".parse().unwrap(), None));
+        assert_ne!(one.identity, two.identity);
+        assert_eq!(read("").unwrap(), []);
+    }
+
+    #[test]
+    fn an_address_is_read_in_each_way_that_services_write_it() {
+        for (text, expected) in [
+            ("1.2.3.4:5", Some("1.2.3.4:5")),
+            ("[::ffff:1.2.3.4]:5", Some("1.2.3.4:5")),
+            ("::ffff:1.2.3.4:5", Some("1.2.3.4:5")),
+            ("[fe80::1%eth0]:5", Some("[fe80::1]:5")),
+            ("::1:65535", Some("[::1]:65535")),
+            ("1.2.3.4:65536", None),
+            ("1.2.3.4:+5", None),
+            ("1.2.3.4", None),
+            ("localhost:5", None),
+            ("[::1:5", None),
+            ("@", None),
+            ("", None),
+        ] {
+            let address = address(text).map(|address| address.to_string());
+            assert_eq!(address.as_deref(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_line_that_is_no_connection_is_refused_with_its_place() {
+        let good = "{\"peer\":\"1.2.3.4:5\"}\n";
+        assert_eq!(
+            refused(format!("{good}nonsense\n")),
+            "line 2 is no connection"
+        );
+        assert_eq!(refused(b"\xff\xfe\n"), "line 1 is no connection");
+        assert_eq!(refused("{\"id\":1}\n"), "line 1 is no connection");
+        assert_eq!(refused("[".repeat(1 << 20)), "line 1 is no connection");
+        assert_eq!(
+            refused("{\"peer\":\"a\\u001b[31m:5\"}"),
+            "line 1: the peer \"a\\x1b[31m:5\" is not ADDRESS:PORT"
+        );
+        let endless = "ü".repeat(1_000);
+        assert!(refused(format!("{{\"peer\":\"{endless}\"}}")).len() < 400);
+    }
+
+    #[test]
+    fn a_list_has_a_limit() {
+        let full = "{\"peer\":\"1.2.3.4:5\"}\n".repeat(MAX_LISTED);
+        assert_eq!(read(&full).unwrap().len(), MAX_LISTED);
+        let more = full + "{\"peer\":\"1.2.3.4:5\"}\n";
+        assert!(matches!(read(more), Err(ListError::TooMany)));
+    }
+
+    proptest! {
+        #[test]
+        fn no_list_panics(body in proptest::collection::vec(any::<u8>(), 0..400)) {
+            let _ = read(&body);
+        }
+
+        #[test]
+        fn every_address_that_rust_writes_is_read(address: SocketAddr) {
+            let expected = SocketAddr::new(address.ip().to_canonical(), address.port());
+            prop_assert_eq!(super::address(&address.to_string()), Some(expected));
+        }
+    }
+}

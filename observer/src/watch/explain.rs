@@ -1,0 +1,155 @@
+//! Which sockets a drift is about: takes the lists that `check::suspects` compares, in its order.
+//!
+//! The service is asked for its list only while there is something to explain, and everything is
+//! paced: a list may be long. It decides nothing.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use observer_ebpf::{Class, Phase, Socket, flags};
+use rustix::time::{ClockId, clock_gettime};
+use tokio::time::sleep;
+
+use super::{endpoint::WitnessError, target::Target};
+use crate::{
+    check::{IsCounted, Seen, Suspects},
+    claim::{ListError, Listed, Lister},
+    config::Counts as Counted,
+    sock_diag::{Entry, state_name},
+    sockets::ClassName,
+};
+
+/// Between two looks at a target of which nothing is to be explained: for silent peers.
+const BEAT: Duration = Duration::from_secs(30);
+/// Least time between two looks.
+const PAUSE: Duration = Duration::from_secs(1);
+
+impl Target {
+    /// Looks for suspects whenever a check finds something to explain, and now and then besides.
+    pub async fn explain(self: Arc<Self>, mut lister: Option<Lister>) {
+        let beat = BEAT.min(self.config.silent_after / 2).max(PAUSE);
+        loop {
+            tokio::select! {
+                () = sleep(beat) => {}
+                () = self.wanted() => {}
+            }
+            let began = Instant::now();
+            let is_wanted = self.observation().is_unexplained();
+            let lister = lister.as_mut().filter(|_| is_wanted);
+            match self.look(lister).await {
+                Ok(suspects) => self.suspect(suspects, is_wanted),
+                // The survey of the witnesses meets the same error, and logs it.
+                Err(_) => self.watched.survey_soon(),
+            }
+            // Long lists are read more seldom: at most for half of the time.
+            let pause = self.config.interval.max(PAUSE).max(began.elapsed());
+            sleep(pause).await;
+        }
+    }
+
+    /// Takes the lists, `settle` apart.
+    async fn look(self: &Arc<Self>, lister: Option<&mut Lister>) -> Result<Suspects, WitnessError> {
+        let Some(lister) = lister else {
+            return self.look_at_kernel().await;
+        };
+        let settle = self.config.settle;
+        let earlier = lister.read().await;
+        sleep(settle).await;
+        let seen_earlier = self.seen().await?;
+        let later = match earlier {
+            Ok(earlier) => {
+                sleep(settle).await;
+                lister.read().await.map(|later| [earlier, later])
+            }
+            Err(error) => Err(error),
+        };
+        sleep(settle).await;
+        let seen = [seen_earlier, self.seen().await?];
+        Ok(match later {
+            Ok(listed) => between(&listed, &seen),
+            Err(error) => Suspects {
+                failure: Some(failure(lister, &error)),
+                ..self.of_kernel(&seen)
+            },
+        })
+    }
+
+    async fn look_at_kernel(self: &Arc<Self>) -> Result<Suspects, WitnessError> {
+        let earlier = self.seen().await?;
+        sleep(self.config.settle).await;
+        Ok(self.of_kernel(&[earlier, self.seen().await?]))
+    }
+
+    fn of_kernel(&self, [earlier, later]: &[Vec<Seen>; 2]) -> Suspects {
+        Suspects::of_kernel(earlier, later, self.config.silent_after)
+    }
+
+    /// The kernel's list of the target's sockets.
+    async fn seen(self: &Arc<Self>) -> Result<Vec<Seen>, WitnessError> {
+        let this = Arc::clone(self);
+        // A dump blocks for as long as there are sockets.
+        let listed = tokio::task::spawn_blocking(move || {
+            let details = this.watched.endpoint.details()?;
+            let now = clock_gettime(ClockId::Monotonic);
+            let now = Duration::new(now.tv_sec.unsigned_abs(), now.tv_nsec as u32);
+            let counted = this.config.counts;
+            let seen = |(entry, tracked): &(Entry, Option<Socket>)| {
+                seen(entry, tracked.as_ref(), counted, now)
+            };
+            Ok(details.iter().map(seen).collect())
+        });
+        listed.await.expect("listing sockets does not panic")
+    }
+}
+
+fn between([earlier, later]: &[Vec<Listed>; 2], [was, is]: &[Vec<Seen>; 2]) -> Suspects {
+    Suspects::between([earlier, later], [was, is])
+}
+
+fn failure(lister: &Lister, error: &ListError) -> String {
+    let mut text = format!("{} {error}", lister.shown_url());
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        text.push_str(&format!(": {error}"));
+        cause = error.source();
+    }
+    text
+}
+
+fn seen(entry: &Entry, tracked: Option<&Socket>, counted: Counted, now: Duration) -> Seen {
+    let class = ClassName::of(entry, tracked);
+    let is_established = class != ClassName::Closing;
+    let is_accepted = !is_established || entry.inode != 0;
+    let since = |at: u64| now.saturating_sub(Duration::from_nanos(at));
+    Seen {
+        cookie: entry.cookie,
+        peer: entry.peer,
+        is_counted: match counted {
+            _ if !is_established => IsCounted::Doubtful,
+            Counted::Established => IsCounted::Yes,
+            Counted::Accepted if is_accepted => IsCounted::Yes,
+            Counted::Accepted => IsCounted::Doubtful,
+            Counted::Websocket => tracked.map_or(IsCounted::Doubtful, is_websocket),
+        },
+        is_established,
+        is_accepted,
+        class: tracked.map(|_| class.name()),
+        state: state_name(entry.state),
+        age: tracked
+            .filter(|socket| socket.opened_at != 0)
+            .map(|socket| since(socket.opened_at)),
+        silence: entry.info.map(|info| info.since_data.min(info.since_ack)),
+    }
+}
+
+fn is_websocket(socket: &Socket) -> IsCounted {
+    let may_have_ended = socket.flags & flags::ENDED != 0 || socket.phase == Phase::Lost as u8;
+    match socket.class {
+        class if class == Class::WebSocket as u8 && may_have_ended => IsCounted::Doubtful,
+        class if class == Class::WebSocket as u8 => IsCounted::Yes,
+        class if class == Class::Unknown as u8 => IsCounted::Doubtful,
+        _ => IsCounted::No,
+    }
+}
