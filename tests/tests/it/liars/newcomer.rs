@@ -18,7 +18,7 @@ const BOUND: Duration = Duration::from_secs(120);
 
 /// What the tests put in the place of what a newcomer has: they install nothing, run what is built,
 /// are root already, and take ports that are free.
-fn adapt(line: &str, folder: &str, python: &str, ports: [&str; 2]) -> Option<String> {
+fn adapt(line: &str, folder: &str, packages: &str, ports: [&str; 2]) -> Option<String> {
     if line == "cargo build --release --package observer" {
         return None;
     }
@@ -29,7 +29,7 @@ fn adapt(line: &str, folder: &str, python: &str, ports: [&str; 2]) -> Option<Str
     };
     let adapted = adapted
         .replace("sudo target/release", folder)
-        .replace("python3 ", &format!("{python} "))
+        .replace("~/.cache/plumbline/foreign", packages)
         .replace("3000", ports[0])
         .replace("9090", ports[1]);
     Some(adapted)
@@ -59,11 +59,11 @@ async fn the_readme_leads_a_newcomer_to_a_verdict() {
     let folder = observer.parent().expect("its folder").display().to_string();
     let ports = [0, 1].map(|_| free_address().expect("a free port").port().to_string());
     let [public, metrics] = &ports;
-    let python = installed("python/bin/python3").display().to_string();
+    let packages = installed("").display().to_string();
     // The service ends with the shell.
     let mut script = "set -ex\ntrap 'kill $(jobs -p)' EXIT\n".to_owned();
     for command in commands {
-        if let Some(command) = adapt(command, &folder, &python, [public, metrics]) {
+        if let Some(command) = adapt(command, &folder, &packages, [public, metrics]) {
             script += &command;
             script.push('\n');
         }
