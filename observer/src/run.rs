@@ -8,6 +8,7 @@ use observer::{
     http, privileges,
     watch::Watch,
 };
+use sd_notify::NotifyState;
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
@@ -91,7 +92,18 @@ async fn serve(listener: std::net::TcpListener, watch: Arc<Watch>) -> anyhow::Re
     if address.ip().is_loopback() {
         tracing::info!("metrics are on loopback only; --web.listen-address opens them");
     }
-    http::serve(listener, watch, stopped()?).await;
+    let status = format!(
+        "watching {} target(s) by {}, metrics on {address}",
+        watch.targets.len(),
+        watch.kernel.backend()
+    );
+    tell_supervisor(&[NotifyState::Ready, NotifyState::Status(&status)]);
+    let stopped = stopped()?;
+    let stop = async {
+        stopped.await;
+        tell_supervisor(&[NotifyState::Stopping]);
+    };
+    http::serve(listener, watch, stop).await;
     drop(tasks);
     tracing::info!("stopped");
     Ok(())
@@ -109,6 +121,13 @@ fn bind(address: SocketAddr) -> anyhow::Result<std::net::TcpListener> {
              hint: --web.listen-address takes another address (`ss -ltnp` shows who has it)"
         )
     })
+}
+
+/// Tells whoever named a socket in `NOTIFY_SOCKET`, as systemd does for `Type=notify`; else nobody.
+fn tell_supervisor(states: &[NotifyState]) {
+    if let Err(error) = sd_notify::notify(states) {
+        tracing::warn!(%error, "cannot tell the supervisor; hint: see NOTIFY_SOCKET");
+    }
 }
 
 /// Resolves at the first SIGINT or SIGTERM.

@@ -278,6 +278,24 @@ mod tests {
     }
 
     #[test]
+    fn the_file_of_the_package_says_the_defaults_and_where_its_data_is() {
+        let file = include_str!("../../deploy/debian/server.toml");
+        let uncommented: String = file
+            .lines()
+            .map(|line| match line.strip_prefix("# ") {
+                Some(setting) if setting.contains(" = ") => setting.to_owned() + "\n",
+                _ => line.to_owned() + "\n",
+            })
+            .collect();
+        let given: Given = toml::from_str(&uncommented).unwrap();
+        let default = Given::default().over(Given::default());
+        let mut said = given.over(Given::default());
+        assert_eq!(said.data_dir, PathBuf::from("/var/lib/plumbline-server"));
+        said.data_dir.clone_from(&default.data_dir);
+        assert_eq!(format!("{said:?}"), format!("{default:?}"));
+    }
+
+    #[test]
     fn an_unknown_key_is_named_with_its_line() {
         let error = toml::from_str::<Given>("body-limit = 7\nbody-limits = 8").unwrap_err();
         let text = error.to_string();

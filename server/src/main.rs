@@ -3,7 +3,8 @@
 use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::Context as _;
-use clap::{Parser, ValueEnum};
+use clap::{CommandFactory as _, Parser, ValueEnum};
+use sd_notify::NotifyState;
 use server::{Server, config::Given};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::{EnvFilter, layer::SubscriberExt as _, util::SubscriberInitExt as _};
@@ -27,6 +28,9 @@ struct Arguments {
         default_value = "logfmt"
     )]
     log_format: LogFormat,
+    /// Print the manual page, in roff, and exit
+    #[arg(long)]
+    man: bool,
     #[command(flatten)]
     given: Given,
 }
@@ -41,6 +45,9 @@ enum LogFormat {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    if arguments.man {
+        return write_man();
+    }
     let log = tracing_subscriber::registry().with(arguments.log_level);
     match arguments.log_format {
         LogFormat::Logfmt => {
@@ -61,6 +68,15 @@ fn main() -> ExitCode {
     }
 }
 
+fn write_man() -> ExitCode {
+    // Packages install it under this name: `server` would be anybody's.
+    let page = clap_mangen::Man::new(Arguments::command().name("plumbline-server")).section("8");
+    match page.render(&mut std::io::stdout()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
 fn run(given: Given, file: Option<PathBuf>) -> anyhow::Result<()> {
     let file = file.map(Given::read).transpose()?.unwrap_or_default();
     let config = given.over(file);
@@ -78,6 +94,12 @@ fn run(given: Given, file: Option<PathBuf>) -> anyhow::Result<()> {
             management_address = %server.management_address(),
             "listening"
         );
+        let status = format!(
+            "clients on {}, metrics on {}",
+            server.public_address(),
+            server.management_address()
+        );
+        tell_supervisor(&[NotifyState::Ready, NotifyState::Status(&status)]);
         server.run(stop_signal(interrupt, terminate)).await;
         Ok(())
     })
@@ -92,11 +114,20 @@ async fn stop_signal(mut interrupt: Signal, mut terminate: Signal) {
         }
     };
     received().await;
+    let status = NotifyState::Status("closing the sessions");
+    tell_supervisor(&[NotifyState::Stopping, status]);
     tokio::spawn(async move {
         received().await;
         tracing::warn!("second signal: stopping at once");
         std::process::exit(1);
     });
+}
+
+/// Tells whoever named a socket in `NOTIFY_SOCKET`, as systemd does for `Type=notify`; else nobody.
+fn tell_supervisor(states: &[NotifyState]) {
+    if let Err(error) = sd_notify::notify(states) {
+        tracing::warn!(%error, "cannot tell the supervisor; hint: see NOTIFY_SOCKET");
+    }
 }
 
 /// A connection is a descriptor: the soft limit of 1,024 that most shells give is too few.

@@ -3,11 +3,11 @@
 //! It starts the workspace's own binaries ([`process`], [`relay`], [`honest`], [`observer`])
 //! and other people's services ([`foreign`]), makes
 //! traffic that it keeps books of ([`load`]) or that is right to the segment ([`scripted`]), makes
-//! claims ([`claim_page`]), reads `/metrics` pages ([`scrape`]), looks at the kernel by other
-//! people's tools ([`ss`], [`bpf`]), waits within bounds ([`wait`]), comes in two sizes where a test
-//! takes long ([`campaign`]) and records what could not be tested here ([`skip`]). It links neither
-//! the observer nor the server: tests meet them where users do. Errors are told in full, since nobody
-//! sees a test fail at leisure.
+//! claims ([`claim_page`]), reads `/metrics` pages ([`scrape`]) or has Prometheus do it
+//! ([`prometheus`]), looks at the kernel by other people's tools ([`ss`], [`bpf`]), waits within
+//! bounds ([`wait`]), comes in two sizes where a test takes long ([`campaign`]) and records what
+//! could not be tested here ([`skip`]). It links neither the observer nor the server: tests meet
+//! them where users do. Errors are told in full, since nobody sees a test fail at leisure.
 
 pub mod bpf;
 pub mod cable;
@@ -23,6 +23,7 @@ pub mod observer;
 pub mod port;
 pub mod postgres;
 pub mod process;
+pub mod prometheus;
 pub mod relay;
 pub mod scrape;
 pub mod scripted;

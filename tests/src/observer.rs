@@ -242,6 +242,11 @@ impl Observer {
         Ok(self)
     }
 
+    /// Where it listens, for whoever scrapes it.
+    pub fn address(&self) -> &str {
+        self.url.trim_start_matches("http://")
+    }
+
     /// Its metrics now.
     ///
     /// # Errors

@@ -17,7 +17,9 @@ mod bpf_toolchain;
 mod build_ebpf;
 mod campaign;
 mod crowd;
+mod dashboards;
 mod demo;
+mod dist;
 mod kernels;
 mod page;
 mod services;
@@ -60,6 +62,10 @@ enum Task {
     /// Measure what the programs cost, and write it into BENCHMARKS.md.
     #[command(subcommand)]
     Bench(bench::Bench),
+    /// Write the Grafana dashboards into deploy/grafana.
+    Dashboards,
+    /// Build the Debian packages into target/dist.
+    Dist(dist::Options),
     /// Check and test everything; list what could not be tested here.
     Test(test::Options),
 }
@@ -84,6 +90,8 @@ fn run(task: Task) -> Result<()> {
         Task::Kernels(options) => kernels::kernels(&options),
         Task::Campaign(options) => campaign::campaign(&options),
         Task::Bench(what) => bench::bench(&what),
+        Task::Dashboards => dashboards::dashboards(),
+        Task::Dist(options) => dist::dist(options),
         Task::Test(options) => test::test(options),
     }
 }

@@ -18,7 +18,7 @@ pub(crate) mod foreign;
 mod needs;
 
 use needs::{Install, NEEDS, Need, PythonTool};
-pub(crate) use needs::{KOSOKU, Purpose};
+pub(crate) use needs::{KOSOKU, KUBERNETES_VALIDATE, Purpose};
 
 /// Prints the table, and fails if something is missing.
 ///
@@ -108,8 +108,8 @@ fn install(missing: &[&Need]) -> Result<()> {
     for need in missing {
         match &need.install {
             Install::Packages(_) => {}
-            Install::Extract { package, file } => {
-                debian::extract(package, file, &tools.join("bin"))?;
+            Install::Extract { package, files } => {
+                debian::extract(package, files, &tools.join("bin"))?;
             }
             Install::Kernel { series, latest } => debian::keep_kernel(series, latest)?,
             Install::Crate {

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::build_ebpf::build_ebpf;
-use crate::setup::{self, KOSOKU, Purpose, foreign};
+use crate::setup::{self, KOSOKU, KUBERNETES_VALIDATE, Purpose, foreign};
 use crate::{kernels, tidy, workspace};
 
 /// The workspace's own lints are errors already; this adds what clippy only warns of.
@@ -173,10 +173,15 @@ pub(crate) fn nextest_command(skips: &Path) -> Result<Command> {
     let mut nextest = cargo(&["nextest", "run"])?;
     nextest.env("PLUMBLINE_SKIPS", skips);
     // One that the caller names comes first.
-    if env::var_os("KOSOKU").is_none()
-        && let Some(kosoku) = KOSOKU.command()
-    {
-        nextest.env("KOSOKU", kosoku);
+    for (variable, tool) in [
+        ("KOSOKU", &KOSOKU),
+        ("KUBERNETES_VALIDATE", &KUBERNETES_VALIDATE),
+    ] {
+        if env::var_os(variable).is_none()
+            && let Some(command) = tool.command()
+        {
+            nextest.env(variable, command);
+        }
     }
     if env::var_os("PLUMBLINE_FOREIGN").is_none() {
         nextest.env("PLUMBLINE_FOREIGN", foreign::folder()?);

@@ -1,6 +1,7 @@
 //! One binary for all integration tests; a module for each part that is tested.
 
 mod campaigns;
+mod deploy;
 mod docs;
 mod harness;
 mod kernel;

@@ -69,12 +69,14 @@ pub(crate) fn install(packages: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// Takes one file out of a package into the folder `into`, without installing the package.
-pub(crate) fn extract(package: &str, file: &str, into: &Path) -> Result<()> {
+/// Takes files out of a package into the folder `into`, without installing the package.
+pub(crate) fn extract(package: &str, files: &[&str], into: &Path) -> Result<()> {
     fs::create_dir_all(into).with_context(|| format!("create {}", into.display()))?;
     let scratch = unpack(package)?;
-    let name = Path::new(file).file_name().context("the file has a name")?;
-    fs::copy(scratch.join(file), into.join(name)).with_context(|| format!("copy {file}"))?;
+    for file in files {
+        let name = Path::new(file).file_name().context("the file has a name")?;
+        fs::copy(scratch.join(file), into.join(name)).with_context(|| format!("copy {file}"))?;
+    }
     fs::remove_dir_all(&scratch).context("remove the scratch folder")
 }
 

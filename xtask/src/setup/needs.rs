@@ -44,12 +44,12 @@ pub(crate) struct Need {
 pub(crate) enum Install {
     /// Debian packages.
     Packages(&'static [&'static str]),
-    /// One command taken out of a Debian package, without installing its service.
+    /// Commands taken out of a Debian package, without installing its service.
     Extract {
         /// The package.
         package: &'static str,
-        /// The command's path in it.
-        file: &'static str,
+        /// The commands' paths in it.
+        files: &'static [&'static str],
     },
     /// A kernel to boot in QEMU, kept in the cache of tools and not installed.
     Kernel {
@@ -87,6 +87,12 @@ pub(crate) struct PythonTool {
 pub(crate) const KOSOKU: PythonTool = PythonTool {
     name: "kosoku",
     version: "0.1.0",
+};
+
+/// Kubernetes' schema, for the manifests.
+pub(crate) const KUBERNETES_VALIDATE: PythonTool = PythonTool {
+    name: "kubernetes-validate",
+    version: "1.37.0",
 };
 
 impl PythonTool {
@@ -175,15 +181,31 @@ pub(crate) const NEEDS: &[Need] = &[
         elsewhere: "util-linux",
     },
     Need {
-        name: "promtool",
-        why: "tests: every /metrics page is checked by it",
+        name: "Prometheus",
+        why: "tests: rules, dashboards, every /metrics page",
         purpose: Purpose::Test,
-        is_here: || has("promtool"),
+        is_here: || has("prometheus") && has("promtool"),
         install: Install::Extract {
             package: "prometheus",
-            file: "usr/bin/promtool",
+            files: &["usr/bin/prometheus", "usr/bin/promtool"],
         },
-        elsewhere: "promtool, from Prometheus",
+        elsewhere: "prometheus and promtool 2.42 or later",
+    },
+    Need {
+        name: "Debian's tools",
+        why: "dist, and tests: the packages",
+        purpose: Purpose::Test,
+        is_here: || ["dpkg-shlibdeps", "strip", "lintian", "systemd-analyze"].map(has) == [true; 4],
+        install: Install::Packages(&["dpkg-dev", "binutils", "lintian", "systemd"]),
+        elsewhere: "dpkg-dev, binutils, lintian and systemd: packages for Debian are made by them",
+    },
+    Need {
+        name: "kubernetes-validate",
+        why: "tests: the manifests, by Kubernetes' schema",
+        purpose: Purpose::Test,
+        is_here: || KUBERNETES_VALIDATE.command().is_some(),
+        install: Install::Python(&KUBERNETES_VALIDATE),
+        elsewhere: "pip install kubernetes-validate==1.37.0, and name the command in KUBERNETES_VALIDATE",
     },
     Need {
         name: "PostgreSQL",
