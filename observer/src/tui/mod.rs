@@ -5,6 +5,7 @@
 //! them. It judges nothing: every word about a target is the API's.
 
 mod list;
+mod order;
 mod palette;
 mod poll;
 mod screen;

@@ -90,3 +90,43 @@ pub(super) fn events() -> mpsc::Receiver<io::Result<Event>> {
     });
     receiver
 }
+
+#[cfg(test)]
+mod tests {
+    use std::env;
+    use std::process::Command;
+
+    use super::*;
+
+    /// Set where this test runs once more, on a terminal.
+    const ON_A_TERMINAL: &str = "PLUMBLINE_PANIC_ON_A_TERMINAL";
+
+    #[test]
+    fn a_panic_of_any_thread_gives_the_terminal_back_and_is_then_told() {
+        if env::var_os(ON_A_TERMINAL).is_some() {
+            let _screen = Screen::open().unwrap();
+            let panicked = thread::spawn(|| panic!("on purpose")).join();
+            assert!(panicked.is_err());
+            return;
+        }
+        let test = env::current_exe().unwrap();
+        let name = thread::current().name().unwrap().to_owned();
+        let again = format!("{} --exact {name} --nocapture", test.display());
+        // Of util-linux: it runs a command on a terminal of its own.
+        let output = Command::new("script")
+            .args(["-qec", &again, "/dev/null"])
+            .env(ON_A_TERMINAL, "1")
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stdout);
+        let place = |text: &str| {
+            said.find(text)
+                .unwrap_or_else(|| panic!("{text:?}: {said:?}"))
+        };
+        let [taken, given_back] = ["\u{1b}[?1049h", "\u{1b}[?1049l"].map(place);
+        assert!(
+            taken < given_back && given_back < place("on purpose"),
+            "{said:?}"
+        );
+    }
+}

@@ -7,7 +7,8 @@ use std::time::Instant;
 
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 
-use super::list::{List, Order};
+use super::list::{List, Order as _};
+use super::order::{SuspectOrder, TargetOrder};
 use super::poll::{Row, Snapshot, Update, Want};
 use crate::api::{SocketReport, SuspectReport};
 use crate::sockets::{Query, Sort};
@@ -39,29 +40,6 @@ pub(super) enum Pane {
     Suspects,
     /// Why the last check came out as it did.
     Reasoning,
-}
-
-/// What targets are sorted by.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) enum TargetOrder {
-    /// The worst verdict first.
-    #[default]
-    Verdict,
-    Name,
-    /// The greatest drift first, of either sign.
-    Drift,
-}
-
-/// What suspects are sorted by.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) enum SuspectOrder {
-    #[default]
-    Kind,
-    /// The oldest first; those of unknown age before them.
-    Age,
-    /// The longest silent first.
-    Silence,
-    Peer,
 }
 
 /// Whether there is more to do.
@@ -356,61 +334,5 @@ fn rank(verdict: &str) -> u8 {
         "unsettled" => 1,
         "blind" => 2,
         _ => 3,
-    }
-}
-
-impl Order for TargetOrder {
-    fn next(self) -> Self {
-        match self {
-            Self::Verdict => Self::Name,
-            Self::Name => Self::Drift,
-            Self::Drift => Self::Verdict,
-        }
-    }
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::Verdict => "verdict",
-            Self::Name => "name",
-            Self::Drift => "drift",
-        }
-    }
-}
-
-impl Order for SuspectOrder {
-    fn next(self) -> Self {
-        match self {
-            Self::Kind => Self::Age,
-            Self::Age => Self::Silence,
-            Self::Silence => Self::Peer,
-            Self::Peer => Self::Kind,
-        }
-    }
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::Kind => "kind",
-            Self::Age => "age",
-            Self::Silence => "silence",
-            Self::Peer => "peer",
-        }
-    }
-}
-
-impl Order for Sort {
-    fn next(self) -> Self {
-        match self {
-            Self::Age => Self::Silence,
-            Self::Silence => Self::Bytes,
-            Self::Bytes => Self::Age,
-        }
-    }
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::Age => "age",
-            Self::Silence => "silence",
-            Self::Bytes => "bytes",
-        }
     }
 }

@@ -161,7 +161,7 @@ fn suspects(
     palette: Palette,
 ) {
     let Some(suspects) = &report.suspects else {
-        frame.render_widget(prose("No drift, no suspects."), area);
+        frame.render_widget(prose("No socket is suspected."), area);
         return;
     };
     let whence = match (&suspects.failure, &*suspects.from) {
