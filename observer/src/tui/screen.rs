@@ -101,6 +101,10 @@ mod tests {
     /// Set where this test runs once more, on a terminal.
     const ON_A_TERMINAL: &str = "PLUMBLINE_PANIC_ON_A_TERMINAL";
 
+    /// What the harness calls it.
+    const NAME: &str =
+        "tui::screen::tests::a_panic_of_any_thread_gives_the_terminal_back_and_is_then_told";
+
     #[test]
     fn a_panic_of_any_thread_gives_the_terminal_back_and_is_then_told() {
         if env::var_os(ON_A_TERMINAL).is_some() {
@@ -110,8 +114,7 @@ mod tests {
             return;
         }
         let test = env::current_exe().unwrap();
-        let name = thread::current().name().unwrap().to_owned();
-        let again = format!("{} --exact {name} --nocapture", test.display());
+        let again = format!("{} --exact {NAME} --nocapture", test.display());
         // Of util-linux: it runs a command on a terminal of its own.
         let output = Command::new("script")
             .args(["-qec", &again, "/dev/null"])
