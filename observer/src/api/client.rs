@@ -36,7 +36,7 @@ pub enum ClientError {
         url: Url,
         /// Why.
         #[source]
-        source: FetchError,
+        source: Box<FetchError>,
     },
     /// The answer is not an observer's.
     #[error("what {url} answers is not the API of an observer")]
@@ -52,14 +52,8 @@ pub enum ClientError {
 impl ClientError {
     /// Whether nobody listens there.
     #[must_use]
-    pub const fn is_nobody_there(&self) -> bool {
-        matches!(
-            self,
-            Self::Fetch {
-                source: FetchError::Connect(_),
-                ..
-            }
-        )
+    pub fn is_nobody_there(&self) -> bool {
+        matches!(self, Self::Fetch { source, .. } if matches!(**source, FetchError::Connect(_)))
     }
 }
 
@@ -136,17 +130,21 @@ fn path(base: &Url, below: &[&str]) -> Url {
 }
 
 fn fetcher(url: &Url) -> Result<Fetcher, ClientError> {
-    Fetcher::new(url, &Access::default(), LIMITS).map_err(|source| ClientError::Fetch {
+    Fetcher::new(url, &Access::default(), LIMITS).map_err(|error| failed(url, error))
+}
+
+fn failed(url: &Url, error: FetchError) -> ClientError {
+    ClientError::Fetch {
         url: url.clone(),
-        source,
-    })
+        source: Box::new(error),
+    }
 }
 
 async fn get<T: DeserializeOwned>(fetcher: &mut Fetcher) -> Result<T, ClientError> {
     let url = fetcher.url().clone();
     let scrape = match fetcher.fetch().await {
         Ok(scrape) => scrape,
-        Err(source) => return Err(ClientError::Fetch { url, source }),
+        Err(error) => return Err(failed(&url, error)),
     };
     serde_json::from_slice(&scrape.body).map_err(|source| ClientError::Malformed { url, source })
 }

@@ -15,7 +15,7 @@ pub enum Source {
     /// What this process measures.
     Here(Arc<Watch>),
     /// An observer's API.
-    There(Client),
+    There(Box<Client>),
 }
 
 /// Why there is nothing to show.
@@ -43,7 +43,7 @@ impl Source {
     pub async fn there(url: &Url) -> Result<Self, ClientError> {
         let mut client = Client::new(url)?;
         client.targets().await?;
-        Ok(Self::There(client))
+        Ok(Self::There(Box::new(client)))
     }
 
     /// What the source is called.
