@@ -25,7 +25,7 @@ fn report(name: &str, verdict: &str, claim: i64, low: i64) -> TargetReport {
     let is_wrong = drift != 0;
     let suspect = |number: u16| {
         json!({
-            "kind": if number % 2 == 0 { "phantom" } else { "held" },
+            "kind": if number.is_multiple_of(2) { "phantom" } else { "held" },
             "peer": format!("127.0.0.1:{number}"), "class": null, "state": null,
             "age_seconds": f64::from(number), "silence_seconds": null,
         })

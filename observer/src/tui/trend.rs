@@ -122,7 +122,9 @@ pub(super) fn sparkline(trend: &Trend, width: usize) -> String {
 mod tests {
     use super::*;
 
-    fn trend(points: &[(Option<i64>, Option<(i64, i64)>)]) -> Trend {
+    type Band = Option<(i64, i64)>;
+
+    fn trend(points: &[(Option<i64>, Band)]) -> Trend {
         let mut trend = Trend::default();
         for (number, (claim, band)) in points.iter().enumerate() {
             trend.push(Point {
