@@ -1,41 +1,46 @@
-//! What the observer says over HTTP, as JSON: every type that is serialised.
+//! What the observer says over HTTP, as JSON: every type that is serialised, and who asks for it.
 
+mod client;
 mod history;
 mod reasoning;
 mod suspects;
 
-use std::time::SystemTime;
+use std::{borrow::Cow, time::SystemTime};
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    check::{Blind, Shape, Verdict},
+    check::{Blind, Verdict},
     config::Counts,
     watch::{observation::Observation, target::Target},
 };
 
+pub use client::{Client, ClientError};
 pub use history::{CheckReport, HistoryReport};
 pub use reasoning::{CountsReport, Reasoning};
 pub use suspects::{SuspectReport, SuspectsReport};
 
+/// A word of the observer's own: known here, unless another observer has said it.
+pub type Word = Cow<'static, str>;
+
 /// `GET /api/v1/targets`.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct TargetList {
     /// Every target, as configured.
     pub targets: Vec<TargetReport>,
 }
 
 /// `GET /api/v1/targets/{name}`.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct TargetReport {
     /// The target's name.
     pub name: String,
     /// One sentence: what the gauge says, what the kernel saw, by how much, since when.
     pub sentence: String,
     /// `agree`, `over`, `under`, `unsettled` or `blind`.
-    pub verdict: &'static str,
+    pub verdict: Word,
     /// Why nothing can be said, where the verdict is `blind`.
-    pub reason: Option<&'static str>,
+    pub reason: Option<Word>,
     /// What failed in the last scrape.
     pub failure: Option<String>,
     /// The claim. Unit: connections.
@@ -53,15 +58,15 @@ pub struct TargetReport {
     /// When the drift was first seen, RFC 3339.
     pub since: Option<String>,
     /// How the drift behaves over time, where one stands.
-    pub shape: Option<&'static str>,
+    pub shape: Option<Word>,
     /// The likely cause of a drift of that shape.
-    pub cause: Option<&'static str>,
+    pub cause: Option<Word>,
     /// When the claim of the last check was read, RFC 3339.
     pub checked_at: Option<String>,
     /// What the gauge is taken to count.
-    pub counts: &'static str,
+    pub counts: Word,
     /// `ebpf` or `sock-diag`.
-    pub backend: &'static str,
+    pub backend: Word,
     /// Where the service listens.
     pub listen: String,
     /// Checks since the observer was started.
@@ -81,7 +86,7 @@ pub struct TargetReport {
 }
 
 /// Open connections by class: a partition.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Connections {
     /// ESTABLISHED, and upgraded to WebSocket; unknown where no program sees what is sent.
     pub websocket: Option<u64>,
@@ -176,8 +181,8 @@ impl TargetReport {
         Self {
             name: config.name.clone(),
             sentence: sentence(target, &observation),
-            verdict: observation.finding.verdict.name(),
-            reason: observation.finding.blind.map(Blind::name),
+            verdict: observation.finding.verdict.name().into(),
+            reason: observation.finding.blind.map(|reason| reason.name().into()),
             failure: observation.failure.clone(),
             claim: observation.claim,
             low: observation.interval.map(|interval| interval.low),
@@ -186,11 +191,11 @@ impl TargetReport {
             drift_low: bounds.map(|bounds| bounds.low),
             drift_high: bounds.map(|bounds| bounds.high),
             since: observation.finding.since.map(rfc3339),
-            shape: observation.shape.map(Shape::name),
-            cause: observation.shape.map(Shape::cause),
+            shape: observation.shape.map(|shape| shape.name().into()),
+            cause: observation.shape.map(|shape| shape.cause().into()),
             checked_at: observation.checked_at.map(rfc3339),
-            counts: counts_name(config.counts),
-            backend: target.kernel().backend(),
+            counts: counts_name(config.counts).into(),
+            backend: target.kernel().backend().into(),
             listen: config.listen.to_string(),
             checks: observation.checks.iter().sum(),
             connections: observation

@@ -10,9 +10,11 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+use url::Url;
 
 use crate::config::{
-    Config, ConfigError, KernelSettings, LogSettings, Place, Settings, TargetSettings, WebSettings,
+    Config, ConfigError, HttpUrl, KernelSettings, LogSettings, Place, Settings, TargetSettings,
+    Text, WebSettings,
 };
 use crate::sockets::Query;
 
@@ -47,6 +49,20 @@ Examples:
   The ten sockets that have been silent for longest:
     observer sockets --listen :3000 --gauge-url http://127.0.0.1:9090/metrics \\
         --sort silence --limit 10";
+
+const TOP_HELP: &str = "\
+With targets it measures by itself, as run does, and listens nowhere. Without any it asks the
+observer that runs, which needs no privileges.
+
+Examples:
+  What the observer at --web.listen-address sees:
+    observer top
+
+  What another one sees:
+    observer top --url http://10.0.0.7:10090
+
+  Without an observer:
+    observer top --listen :3000 --gauge-url http://127.0.0.1:9090/metrics";
 
 /// Checks what a service's connection gauge claims against what the kernel counts.
 ///
@@ -95,6 +111,18 @@ pub enum Command {
         /// How the list is printed
         #[arg(long, value_enum, default_value = "table", env = "OBSERVER_OUTPUT")]
         output: Output,
+    },
+    /// Show the targets on the terminal, live: verdicts, trends, suspects, sockets
+    #[command(after_help = TOP_HELP)]
+    Top {
+        /// Which targets.
+        #[command(flatten)]
+        sources: Box<Sources>,
+        /// Status page of an observer to ask, instead of measuring
+        /// [default: the one at --web.listen-address, where no target is given]
+        #[arg(long, value_name = "URL", env = "OBSERVER_URL")]
+        #[arg(conflicts_with_all = ["config", "TargetSettings"])]
+        url: Option<Text<HttpUrl>>,
     },
     /// Say what this host lets the observer see, and how to mend what is missing
     Doctor {
@@ -243,6 +271,16 @@ pub fn write_man(command: &[String], out: &mut dyn Write) -> io::Result<()> {
 }
 
 impl Sources {
+    /// The observer to ask: at `url`, or where no target is given, at the web address.
+    #[must_use]
+    pub fn observer(&self, url: Option<Text<HttpUrl>>) -> Option<Url> {
+        if let Some(Text(HttpUrl(url))) = url {
+            return Some(url);
+        }
+        let has_target = self.config.is_some() || self.target != TargetSettings::default();
+        (!has_target).then(|| self.web.clone().into_web().url())
+    }
+
     /// Reads the file, if one is named, and puts the command line and environment over it.
     ///
     /// # Errors
@@ -292,6 +330,9 @@ fn read_file(path: &Path) -> Result<String, LoadError> {
     }
     Ok(text)
 }
+
+#[cfg(test)]
+mod reference;
 
 #[cfg(test)]
 mod tests {
@@ -484,6 +525,29 @@ mod tests {
     }
 
     #[test]
+    fn top_measures_its_targets_or_asks_an_observer() {
+        let observer = |flags: &[&str]| match parse_line(&["top"], flags).unwrap() {
+            Command::Top { sources, url } => sources.observer(url).map(String::from),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(observer(&[]).unwrap(), "http://127.0.0.1:10090/");
+        assert_eq!(
+            observer(&["--web.listen-address", ":7"]).unwrap(),
+            "http://[::]:7/"
+        );
+        assert_eq!(observer(&["--url", "http://h:1"]).unwrap(), "http://h:1/");
+        assert_eq!(observer(&["--listen", ":1"]), None);
+        assert_eq!(observer(&["--config", "f"]), None);
+        for both in [["--listen", ":1"], ["--config", "f"]] {
+            let flags = [&["--url", "http://h"], &both[..]].concat();
+            let usage = parse_line(&["top"], &flags).unwrap_err();
+            assert!(usage.text.contains("cannot be used with"), "{}", usage.text);
+        }
+        let bad = parse_line(&["top"], &["--url", "ftp://h"]).unwrap_err();
+        assert!(bad.text.contains("ftp"), "{}", bad.text);
+    }
+
+    #[test]
     fn completions_and_manual_pages_know_every_command() {
         for shell in Shell::value_variants() {
             let mut script = Vec::new();
@@ -500,6 +564,7 @@ mod tests {
         };
         assert!(man(&[]).unwrap().contains("observer\\-config(1)"));
         assert!(man(&["run"]).unwrap().contains("\\-\\-gauge\\-url"));
+        assert!(man(&["top"]).unwrap().contains("\\-\\-url"));
         assert!(man(&["config", "check"]).unwrap().contains("\\-\\-config"));
         assert_eq!(
             man(&["nonsense"]).unwrap_err().kind(),

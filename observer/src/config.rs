@@ -57,6 +57,15 @@ pub struct Web {
     pub listen_address: SocketAddr,
 }
 
+impl Web {
+    /// The status page, as it is reached from this host.
+    #[must_use]
+    pub fn url(&self) -> Url {
+        let url = format!("http://{}", self.listen_address);
+        url.parse().expect("an address and a port are a URL's host")
+    }
+}
+
 /// How the kernel is observed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Kernel {

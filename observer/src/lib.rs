@@ -16,4 +16,5 @@ pub mod privileges;
 pub mod probe;
 pub mod sock_diag;
 pub mod sockets;
+pub mod tui;
 pub mod watch;

@@ -1,23 +1,17 @@
 //! `observer sockets`: asks the observer that runs, or lists what `sock_diag` alone sees.
 
-use std::{fmt::Write as _, time::Duration};
+use std::fmt::Write as _;
 
 use anyhow::Context as _;
-use clap::ValueEnum as _;
 use observer::{
-    api::SocketList,
+    api::{Client, SocketList},
     args::Output,
-    claim::{Access, FetchError, Fetcher, Limits},
     config::{Config, Target},
     sockets::{self, Query},
     watch::endpoint::Endpoint,
 };
-use url::Url;
 
 use crate::run;
-
-/// For an observer with a large target.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Lists the sockets of every target.
 ///
@@ -56,40 +50,12 @@ pub(crate) fn list(config: &Config, query: Query, output: Output) -> anyhow::Res
 
 /// None if no observer is there.
 async fn ask(config: &Config, target: &Target, query: Query) -> anyhow::Result<Option<SocketList>> {
-    let mut url = Url::parse(&format!("http://{}", config.web.listen_address))
-        .context("make the observer's URL")?;
-    url.set_path(&format!("/api/v1/targets/{}/sockets", target.name));
-    let name = |value: Option<clap::builder::PossibleValue>| {
-        value.map(|value| value.get_name().to_owned())
-    };
-    let pairs = [
-        (
-            "class",
-            query
-                .class
-                .and_then(|class| name(class.to_possible_value())),
-        ),
-        (
-            "sort",
-            query.sort.and_then(|sort| name(sort.to_possible_value())),
-        ),
-        ("limit", query.limit.map(|limit| limit.to_string())),
-    ];
-    for (key, value) in pairs {
-        if let Some(value) = value {
-            url.query_pairs_mut().append_pair(key, &value);
-        }
-    }
-    let limits = Limits {
-        deadline: PATIENCE,
-        ..Limits::default()
-    };
-    let mut fetcher = Fetcher::new(&url, &Access::default(), limits)?;
-    match fetcher.fetch().await {
-        Ok(scrape) => serde_json::from_slice(&scrape.body)
-            .context("read the observer's answer")
-            .map(Some),
-        Err(FetchError::Connect(_)) => Ok(None),
+    match Client::new(&config.web.url())?
+        .sockets(&target.name, query)
+        .await
+    {
+        Ok(list) => Ok(Some(list)),
+        Err(error) if error.is_nobody_there() => Ok(None),
         Err(error) => Err(error).context("ask the observer"),
     }
 }
@@ -123,21 +89,11 @@ fn write_table(text: &mut String, name: &str, list: &SocketList) {
             socket.peer,
             socket.class,
             socket.state,
-            seconds(socket.age_seconds),
-            seconds(socket.silence_seconds),
+            sockets::readable(socket.age_seconds),
+            sockets::readable(socket.silence_seconds),
             number(socket.bytes_received),
             number(socket.bytes_acked),
         );
-    }
-}
-
-/// A time as people read it; `-` where it is unknown.
-fn seconds(seconds: Option<f64>) -> String {
-    match seconds {
-        None => "-".to_owned(),
-        Some(seconds) if seconds < 120.0 => format!("{seconds:.1}s"),
-        Some(seconds) if seconds < 7_200.0 => format!("{:.1}m", seconds / 60.0),
-        Some(seconds) => format!("{:.1}h", seconds / 3_600.0),
     }
 }
 

@@ -9,6 +9,7 @@ mod doctor_report;
 mod list_sockets;
 mod one_shot;
 mod run;
+mod top;
 
 use std::{io, process::ExitCode};
 
@@ -69,6 +70,7 @@ fn execute(command: Command) -> anyhow::Result<ExitCode> {
             run::init_log(config.log);
             print!("{}", list_sockets::list(&config, query, output)?);
         }
+        Command::Top { sources, url } => top::top(*sources, url)?,
         Command::Doctor { sources, output } => {
             let config = sources.load()?;
             let report = doctor_report::Report::new(&config)?;

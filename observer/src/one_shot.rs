@@ -59,7 +59,7 @@ pub(crate) fn check(mut config: Config) -> anyhow::Result<Outcome> {
 }
 
 fn is_final(report: &TargetReport) -> bool {
-    match (report.verdict, report.reason) {
+    match (&*report.verdict, report.reason.as_deref()) {
         ("agree", _) => true,
         // The sockets that it is about are looked for next.
         ("over" | "under", _) => report.suspects.is_some(),
@@ -73,7 +73,7 @@ fn is_final(report: &TargetReport) -> bool {
 impl Outcome {
     /// 0 agree, 1 unsettled, 2 over or under, 3 blind: the worst of all targets.
     pub(crate) fn exit_code(&self) -> u8 {
-        let severity = |report: &TargetReport| match report.verdict {
+        let severity = |report: &TargetReport| match &*report.verdict {
             "agree" => 0,
             "unsettled" => 1,
             "blind" => 2,

@@ -132,7 +132,7 @@ fn tell_supervisor(states: &[NotifyState]) {
 }
 
 /// Resolves at the first SIGINT or SIGTERM.
-fn stopped() -> anyhow::Result<impl Future<Output = ()> + Send + 'static> {
+pub(crate) fn stopped() -> anyhow::Result<impl Future<Output = ()> + Send + 'static> {
     let mut interrupt = signal(SignalKind::interrupt()).context("wait for SIGINT")?;
     let mut terminate = signal(SignalKind::terminate()).context("wait for SIGTERM")?;
     Ok(async move {

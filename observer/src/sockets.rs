@@ -82,6 +82,17 @@ impl ClassName {
     }
 }
 
+/// Seconds as people read them; `-` where they are unknown.
+#[must_use]
+pub fn readable(seconds: Option<f64>) -> String {
+    match seconds {
+        None => "-".to_owned(),
+        Some(seconds) if seconds < 120.0 => format!("{seconds:.1}s"),
+        Some(seconds) if seconds < 7_200.0 => format!("{:.1}m", seconds / 60.0),
+        Some(seconds) => format!("{:.1}h", seconds / 3_600.0),
+    }
+}
+
 /// Lists an endpoint's open sockets.
 ///
 /// # Errors

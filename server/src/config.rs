@@ -245,6 +245,29 @@ mod tests {
     use super::*;
 
     #[test]
+    fn configuration_md_is_the_settings() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/CONFIGURATION.md");
+        let page = std::fs::read_to_string(path).expect("docs/CONFIGURATION.md");
+        let section = page.split_once("<!-- server -->\n").expect("a section").1;
+        let section = section.split_once("<!-- /server -->").expect("its end").0;
+        let mut expected = "\n| flag | variable | meaning |\n|---|---|---|\n".to_owned();
+        let command = <Given as clap::Args>::augment_args(clap::Command::new("server"));
+        for argument in command.get_arguments() {
+            let flag = argument.get_long().expect("every setting is a flag");
+            let variable = argument.get_env().expect("every setting is a variable");
+            let variable = variable.to_string_lossy();
+            let help = argument.get_help().expect("every setting has help");
+            let help = help.to_string().replace('\n', " ").replace('|', "\\|");
+            expected += &format!("| `--{flag}` | `{variable}` | {help} |\n");
+        }
+        expected += "\n";
+        assert_eq!(
+            section, expected,
+            "write this into docs/CONFIGURATION.md:\n{expected}"
+        );
+    }
+
+    #[test]
     fn flags_win_over_the_file_and_the_file_over_defaults() {
         let given = |text: &str| toml::from_str::<Given>(text).unwrap();
         let config =

@@ -29,6 +29,7 @@ pub mod scrape;
 pub mod scripted;
 pub mod skip;
 pub mod ss;
+pub mod terminal;
 pub mod wait;
 
 pub use skip::{kernel_or_skip, skip};

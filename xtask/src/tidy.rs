@@ -33,7 +33,12 @@ pub(crate) fn findings(root: &Path) -> Result<Vec<String>> {
             continue;
         };
         let name = file.strip_prefix(root).unwrap_or(&file);
-        let found = of_file(name, &text);
+        let mut found = of_file(name, &text);
+        if name.extension() == Some(OsStr::new("md")) {
+            found.extend(dangling_links(&text, &|target| {
+                links_to(root, name, target)
+            }));
+        }
         findings.extend(
             found
                 .into_iter()
@@ -135,6 +140,59 @@ fn foreign_sources(lock: &str) -> Vec<String> {
         .collect()
 }
 
+/// Links of a page to files that are not there; those to other hosts are not followed.
+fn dangling_links(text: &str, is_there: &dyn Fn(&str) -> bool) -> Vec<String> {
+    let mut findings = Vec::new();
+    let mut is_code = false;
+    for (number, line) in numbered(text) {
+        if line.trim_start().starts_with("```") {
+            is_code = !is_code;
+        }
+        if is_code {
+            continue;
+        }
+        for (_, rest) in line
+            .match_indices("](")
+            .map(|(at, _)| line.split_at(at + 2))
+        {
+            let Some((target, _)) = rest.split_once(')') else {
+                continue;
+            };
+            if !target.contains("://") && !is_there(target) {
+                findings.push(format!(
+                    "line {number} links to {target}, which is not there"
+                ));
+            }
+        }
+    }
+    findings
+}
+
+/// Whether a link of the page `name` leads to a file, and to a heading of it where it says so.
+fn links_to(root: &Path, name: &Path, target: &str) -> bool {
+    let (file, heading) = target.split_once('#').unwrap_or((target, ""));
+    let page = root.join(name);
+    let file = match file {
+        "" => page,
+        file => page.parent().unwrap_or(root).join(file),
+    };
+    if heading.is_empty() {
+        return file.exists();
+    }
+    let text = fs::read_to_string(file).unwrap_or_default();
+    let mut headings = text.lines().filter(|line| line.starts_with('#'));
+    headings.any(|line| anchor(line) == heading)
+}
+
+/// What a heading is called in a link.
+fn anchor(heading: &str) -> String {
+    let text = heading.trim_start_matches('#').trim().to_lowercase();
+    let kept = text
+        .chars()
+        .filter(|char| char.is_alphanumeric() || " -_".contains(*char));
+    kept.collect::<String>().replace(' ', "-")
+}
+
 fn length_without_tests(text: &str) -> usize {
     text.lines()
         .take_while(|line| *line != "#[cfg(test)]")
@@ -192,6 +250,23 @@ mod tests {
             check("a.md", &text, &["line 1 has a machine's own path"]);
         }
         check("a.md", "the net/work/x and a~/root/x\n", &[]);
+    }
+
+    #[test]
+    fn links_that_lead_nowhere_are_found() {
+        let there = |target: &str| target == "a.md";
+        let text = "[a](a.md), [b](b.md) and [c](https://example.org)\n```\nx[0](y)\n```\n";
+        let expected = ["line 1 links to b.md, which is not there"];
+        assert_eq!(dangling_links(text, &there), expected);
+
+        let root = crate::workspace::root();
+        let leads = |target| links_to(root, Path::new("README.md"), target);
+        assert!(leads("CONTRIBUTING.md") && leads("docs/guides") && leads("docs/LIMITS.md#bounds"));
+        assert!(!leads("CONTRIBUTING") && !leads("docs/LIMITS.md#no-such-heading"));
+        assert_eq!(
+            anchor("## WebSockets over HTTP/2, at last"),
+            "websockets-over-http2-at-last"
+        );
     }
 
     #[test]

@@ -1,15 +1,12 @@
 //! `GET /api/v1/targets/{name}/history`: what the last checks found.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use super::rfc3339;
-use crate::{
-    check::{Blind, Record},
-    watch::target::Target,
-};
+use super::{Word, rfc3339};
+use crate::{check::Record, watch::target::Target};
 
 /// The last checks of a target, oldest first.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct HistoryReport {
     /// The target's name.
     pub name: String,
@@ -18,7 +15,7 @@ pub struct HistoryReport {
 }
 
 /// One check.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct CheckReport {
     /// When the claim was read, RFC 3339.
     pub at: String,
@@ -33,11 +30,11 @@ pub struct CheckReport {
     /// Greatest drift that this check and those before it together left possible.
     pub drift_high: Option<i64>,
     /// `agree`, `over`, `under`, `unsettled` or `blind`.
-    pub verdict: &'static str,
+    pub verdict: Word,
     /// Why nothing could be said, where the verdict is `blind`.
-    pub reason: Option<&'static str>,
+    pub reason: Option<Word>,
     /// The rule that decided.
-    pub rule: &'static str,
+    pub rule: Word,
 }
 
 impl HistoryReport {
@@ -67,9 +64,9 @@ impl CheckReport {
             high: interval.map(|interval| interval.high),
             drift_low: finding.drift.map(|bounds| bounds.low),
             drift_high: finding.drift.map(|bounds| bounds.high),
-            verdict: finding.verdict.name(),
-            reason: finding.blind.map(Blind::name),
-            rule: finding.rule.name(),
+            verdict: finding.verdict.name().into(),
+            reason: finding.blind.map(|reason| reason.name().into()),
+            rule: finding.rule.name().into(),
         }
     }
 }

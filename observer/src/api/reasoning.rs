@@ -2,16 +2,16 @@
 
 use std::fmt;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use super::rfc3339;
+use super::{Word, rfc3339};
 use crate::{
     check::{Counts, Record, Rule, Window},
     config,
 };
 
 /// The reasoning of one check, as data; `Display` is the same as text.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Reasoning {
     /// `settle` before the claim was asked for, RFC 3339.
     pub begins: Option<String>,
@@ -40,13 +40,13 @@ pub struct Reasoning {
     /// How many must.
     pub confirm: u32,
     /// The rule that decided.
-    pub rule: &'static str,
+    pub rule: Word,
     /// What the rule says.
-    pub because: &'static str,
+    pub because: Word,
 }
 
 /// Monotonic counts of the connections that the gauge is taken to count.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct CountsReport {
     /// Opened; for WebSockets, upgraded.
     pub opened: u64,
@@ -93,8 +93,8 @@ impl Reasoning {
             together_high: together.map(|bounds| bounds.high),
             shown: finding.shown,
             confirm: config.confirm,
-            rule: finding.rule.name(),
-            because: because(finding.rule),
+            rule: finding.rule.name().into(),
+            because: because(finding.rule).into(),
         }
     }
 }

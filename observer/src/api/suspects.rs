@@ -2,18 +2,19 @@
 
 use std::{fmt::Write as _, time::Duration};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
+use super::Word;
 use crate::check::{Kind, Source, Suspect, Suspects};
 
 /// Most peers that are named in a sentence.
 const NAMED: usize = 3;
 
 /// The suspects of a target: what the last look at its sockets found.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct SuspectsReport {
     /// `connections`: the service's list, held against the kernel's; `kernel`: the kernel alone.
-    pub from: &'static str,
+    pub from: Word,
     /// How many there are, listed or not.
     pub total: usize,
     /// Why the service's list was of no use, where it has one.
@@ -23,18 +24,18 @@ pub struct SuspectsReport {
 }
 
 /// One suspected socket.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct SuspectReport {
     /// `phantom`: the service lists it, the kernel does not have it; `uncounted`: the other way
     /// round; `held`: its peer has gone; `unaccepted`: it waits in the accept queue; `silent`:
     /// nothing came from its peer for long.
-    pub kind: &'static str,
+    pub kind: Word,
     /// The peer's address and port.
     pub peer: String,
     /// Its class, where the kernel has it and one is known.
-    pub class: Option<&'static str>,
+    pub class: Option<Word>,
     /// Its TCP state, where the kernel has it.
-    pub state: Option<&'static str>,
+    pub state: Option<Word>,
     /// How old it is: by the kernel, or by the service where only that has it.
     pub age_seconds: Option<f64>,
     /// Since anything came from the peer.
@@ -46,7 +47,7 @@ impl SuspectsReport {
     #[must_use]
     pub fn of(suspects: &Suspects) -> Self {
         Self {
-            from: suspects.source.name(),
+            from: suspects.source.name().into(),
             total: suspects.total(),
             failure: suspects.failure.clone(),
             list: suspects.list.iter().map(SuspectReport::of).collect(),
@@ -101,10 +102,10 @@ impl SuspectReport {
             silence,
         } = *suspect;
         Self {
-            kind: kind.name(),
+            kind: kind.name().into(),
             peer: peer.to_string(),
-            class,
-            state,
+            class: class.map(Word::from),
+            state: state.map(Word::from),
             age_seconds: age.as_ref().map(Duration::as_secs_f64),
             silence_seconds: silence.as_ref().map(Duration::as_secs_f64),
         }

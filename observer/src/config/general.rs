@@ -71,7 +71,9 @@ impl WebSettings {
         }
     }
 
-    pub(super) fn into_web(self) -> Web {
+    /// These settings, and the defaults where they are silent.
+    #[must_use]
+    pub fn into_web(self) -> Web {
         Web {
             listen_address: self
                 .listen_address

@@ -2,6 +2,7 @@
 
 mod campaigns;
 mod deploy;
+mod docs;
 mod harness;
 mod kernel;
 mod liars;

@@ -271,6 +271,14 @@ pub(crate) const NEEDS: &[Need] = &[
         elsewhere: "HAProxy 2.4 or later, with its Prometheus exporter",
     },
     Need {
+        name: "tmux",
+        why: "tests: observer top in a terminal",
+        purpose: Purpose::Test,
+        is_here: || has("tmux"),
+        install: Install::Packages(&["tmux"]),
+        elsewhere: "tmux 3.2 or later",
+    },
+    Need {
         name: "nginx and its exporter",
         why: "tests: a service that is not ours",
         purpose: Purpose::Test,

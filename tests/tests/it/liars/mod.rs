@@ -6,6 +6,10 @@
 mod decrements;
 mod foreign;
 mod increments;
+mod newcomer;
 mod others;
 mod scene;
 mod suspects;
+mod top;
+
+pub(crate) use scene::BOUND;

@@ -35,11 +35,14 @@ enum Watched {
 pub(crate) struct Scene {
     pub(crate) public: SocketAddr,
     pub(crate) management: SocketAddr,
+    /// The observer's status page.
+    pub(crate) observer: String,
+    /// The flags that say what is watched.
+    pub(crate) target: Vec<String>,
     report: String,
     liar: Watched,
-    _observer: Process,
+    process: Process,
     start: Vec<String>,
-    target: Vec<String>,
     name: String,
 }
 
@@ -143,11 +146,12 @@ impl Scene {
         Ok(Self {
             public,
             management,
+            observer: format!("http://{web}"),
+            target,
             report: format!("http://{web}/api/v1/targets/liar"),
             liar,
-            _observer: observer,
+            process: observer,
             start,
-            target,
             name: name.to_owned(),
         })
     }
@@ -162,6 +166,14 @@ impl Scene {
         *liar = start_liar(&self.name, &self.start, self.management)
             .await
             .expect("start it again");
+    }
+
+    /// Kills the observer.
+    pub(crate) async fn kill_observer(&mut self) {
+        self.process
+            .signal(Signal::KILL)
+            .expect("kill the observer");
+        self.process.wait_for_exit(BOUND).await.expect("it ends");
     }
 
     /// WebSockets that are held open.

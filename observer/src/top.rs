@@ -1,0 +1,43 @@
+//! `observer top`: the terminal, over what this process measures or another observer says.
+
+use std::io::IsTerminal as _;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use observer::{
+    args::Sources,
+    config::{HttpUrl, Text},
+    tui::{self, Source},
+};
+use tokio::task::JoinSet;
+
+use crate::run;
+
+/// Shows the targets until told to stop.
+///
+/// # Errors
+/// When there is no terminal, no observer answers, or the kernel refuses.
+pub(crate) fn top(sources: Sources, url: Option<Text<HttpUrl>>) -> anyhow::Result<()> {
+    tui::require_terminal()?;
+    if let Some(url) = sources.observer(url) {
+        return run::runtime()?.block_on(async {
+            let source = Source::there(&url).await.with_context(|| {
+                format!(
+                    "cannot ask an observer at {url}; hint: start observer run, name another with \
+                     --url, or give a target to measure here (--listen, --gauge-url)"
+                )
+            })?;
+            tui::run(source, JoinSet::new(), run::stopped()?).await
+        });
+    }
+    let config = sources.load()?;
+    // On the terminal itself a log would be drawn over.
+    if !std::io::stderr().is_terminal() {
+        run::init_log(config.log);
+    }
+    let watch = Arc::new(run::open(&config)?);
+    run::runtime()?.block_on(async {
+        let tasks = watch.spawn()?;
+        tui::run(Source::Here(watch), tasks, run::stopped()?).await
+    })
+}
