@@ -310,7 +310,7 @@ pub fn obstacle(name: &str) -> Result<Option<String>> {
     Ok((!is_here).then(|| format!("needs {needs}")))
 }
 
-/// Where `cargo xtask setup` has installed something for a language, if it has.
+/// What `setup` has installed, as a path below the folder; it may not exist.
 pub fn installed(what: &str) -> PathBuf {
     let folder = env::var_os("PLUMBLINE_FOREIGN").map(PathBuf::from);
     folder.unwrap_or_default().join(what)

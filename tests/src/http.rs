@@ -30,7 +30,15 @@ pub struct Answer {
 /// # Errors
 /// There was no complete answer within ten seconds.
 pub async fn get(url: &str) -> Result<Answer> {
-    send(Method::GET, url, String::new()).await
+    send(Method::GET, url, &[], String::new()).await
+}
+
+/// Asks for `url` by any method, with headers of the test's; any status is an answer.
+///
+/// # Errors
+/// There was no complete answer within ten seconds.
+pub async fn request(method: Method, url: &str, headers: &[(&str, &str)]) -> Result<Answer> {
+    send(method, url, headers, String::new()).await
 }
 
 /// Posts `body` as JSON; any status is an answer.
@@ -38,22 +46,31 @@ pub async fn get(url: &str) -> Result<Answer> {
 /// # Errors
 /// There was no complete answer within ten seconds.
 pub async fn post(url: &str, body: &serde_json::Value) -> Result<Answer> {
-    send(Method::POST, url, body.to_string()).await
+    send(Method::POST, url, &[], body.to_string()).await
 }
 
-async fn send(method: Method, url: &str, body: String) -> Result<Answer> {
+async fn send(method: Method, url: &str, headers: &[(&str, &str)], body: String) -> Result<Answer> {
     let doing = format!("{method} {url}");
-    tokio::time::timeout(BOUND, exchange(method, url, body))
+    tokio::time::timeout(BOUND, exchange(method, url, headers, body))
         .await
         .with_context(|| format!("{doing}: no answer in {BOUND:?}"))?
         .context(doing)
 }
 
-async fn exchange(method: Method, url: &str, body: String) -> Result<Answer> {
+async fn exchange(
+    method: Method,
+    url: &str,
+    headers: &[(&str, &str)],
+    body: String,
+) -> Result<Answer> {
     let uri: Uri = url.parse().context("parse the URL")?;
     let authority = uri.authority().context("the URL has no host")?.as_str();
     let path = uri.path_and_query().map_or("/", |path| path.as_str());
-    let request = Request::builder()
+    let mut request = Request::builder();
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let request = request
         .method(method)
         .uri(path)
         .header(header::HOST, authority)

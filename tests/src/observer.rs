@@ -232,6 +232,12 @@ impl Observer {
         prepared.start(Prepared::program()?).await
     }
 
+    /// Where its pages are.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
     /// Waits until every target is seeded.
     ///
     /// # Errors

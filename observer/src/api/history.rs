@@ -1,5 +1,7 @@
 //! `GET /api/v1/targets/{name}/history`: what the last checks found.
 
+use std::time::SystemTime;
+
 use serde::{Deserialize, Serialize};
 
 use super::{Word, rfc3339};
@@ -41,9 +43,23 @@ impl HistoryReport {
     /// What is remembered of a target.
     #[must_use]
     pub fn of(target: &Target) -> Self {
+        Self::since(target, None)
+    }
+
+    /// Of that, the checks whose claim was read after a time.
+    #[must_use]
+    pub fn since(target: &Target, after: Option<SystemTime>) -> Self {
+        // As text, since that is what was handed out: it is less exact than the time itself.
+        let after = after.map(rfc3339);
+        let is_after = |check: &CheckReport| after.as_ref().is_none_or(|after| check.at > *after);
+        let checks = target.history();
         Self {
             name: target.config.name.clone(),
-            checks: target.history().iter().map(CheckReport::of).collect(),
+            checks: checks
+                .iter()
+                .map(CheckReport::of)
+                .filter(is_after)
+                .collect(),
         }
     }
 }

@@ -8,6 +8,7 @@ use hyper_util::{
     server::{conn::auto::Builder, graceful::GracefulShutdown},
     service::TowerToHyperService,
 };
+use rustix::net::sockopt;
 use tokio::{net::TcpListener, sync::Semaphore};
 
 /// Most connections at once: a few scrapers, people and probes.
@@ -16,6 +17,8 @@ const CONNECTIONS: usize = 128;
 const HEAD: Duration = Duration::from_secs(30);
 /// Between two attempts where accepting fails, as it does without free file descriptors.
 const RETRY: Duration = Duration::from_millis(200);
+/// Longest time for a client to take what is sent to it: one that stopped reading loses its place.
+const UNREAD: Duration = Duration::from_secs(60);
 /// For requests that are being answered when the observer is stopped.
 const DRAIN: Duration = Duration::from_secs(2);
 
@@ -61,5 +64,7 @@ async fn accept(
         .await
         .map_err(io::Error::other)?;
     let (stream, _) = listener.accept().await?;
+    // The kernel ends such a connection, whatever is waiting to be written on it.
+    sockopt::set_tcp_user_timeout(&stream, UNREAD.as_millis() as u32)?;
     Ok((stream, place))
 }

@@ -2,19 +2,26 @@
 //!
 //! It reads what `watch` last found and changes nothing.
 
+mod assets;
 mod connections;
+mod headers;
 mod page;
+mod stream;
 
-use std::sync::Arc;
+use std::{fmt::Write as _, sync::Arc};
 
 use axum::{
     Json, Router,
-    extract::{Path, Query, State, rejection::QueryRejection},
-    http::{StatusCode, header},
-    response::{Html, IntoResponse, Response},
+    extract::{FromRef, Path, Query, State, rejection::QueryRejection},
+    http::{StatusCode, Uri, header},
+    middleware,
+    response::{IntoResponse, Response},
     routing::get,
 };
+use serde::Deserialize;
 use tokio::net::TcpListener;
+
+use stream::{Announcer, Streams};
 
 use crate::{
     api::{HistoryReport, TargetList, TargetReport},
@@ -22,14 +29,56 @@ use crate::{
     watch::Watch,
 };
 
-/// Serves until `stop` resolves.
-pub async fn serve(listener: TcpListener, watch: Arc<Watch>, stop: impl Future<Output = ()>) {
-    connections::serve(listener, router(watch), stop).await;
+/// What is here, for people: path and what it says. `/assets/` is the page's own.
+const ENDPOINTS: [(&str, &str); 8] = [
+    ("/", "this status, for people"),
+    ("/metrics", "Prometheus metrics"),
+    ("/api/v1/targets", "every target, as JSON"),
+    ("/api/v1/targets/{name}", "one target"),
+    ("/api/v1/targets/{name}/history", "its last checks"),
+    ("/api/v1/targets/{name}/sockets", "its open sockets"),
+    ("/api/v1/stream", "the targets, as server-sent events"),
+    ("/-/ready", "whether every target is seeded; /-/healthy"),
+];
+
+/// What the handlers share.
+#[derive(Clone)]
+struct Served {
+    watch: Arc<Watch>,
+    streams: Streams,
 }
 
-fn router(watch: Arc<Watch>) -> Router {
+impl FromRef<Served> for Arc<Watch> {
+    fn from_ref(served: &Served) -> Self {
+        Self::clone(&served.watch)
+    }
+}
+
+impl FromRef<Served> for Streams {
+    fn from_ref(served: &Served) -> Self {
+        served.streams.clone()
+    }
+}
+
+/// Serves until `stop` resolves.
+pub async fn serve(listener: TcpListener, watch: Arc<Watch>, stop: impl Future<Output = ()>) {
+    let announcer = Announcer::new(Arc::clone(&watch));
+    let streams = announcer.streams();
+    // Whoever is still listening when the observer is stopped is listening to nobody.
+    let announcing = announcer.run();
+    let stop = async {
+        tokio::select! {
+            () = stop => {}
+            () = announcing => {}
+        }
+    };
+    connections::serve(listener, router(Served { watch, streams }), stop).await;
+}
+
+fn router(served: Served) -> Router {
     Router::new()
-        .route("/", get(status))
+        .route("/", get(page::status))
+        .route("/assets/{name}", get(assets::asset))
         .route("/metrics", get(metrics))
         .route("/-/healthy", get(healthy))
         .route("/livez", get(healthy))
@@ -39,11 +88,19 @@ fn router(watch: Arc<Watch>) -> Router {
         .route("/api/v1/targets/{name}", get(target))
         .route("/api/v1/targets/{name}/history", get(history))
         .route("/api/v1/targets/{name}/sockets", get(target_sockets))
-        .with_state(watch)
+        .route("/api/v1/stream", get(stream::stream))
+        .fallback(not_found)
+        .layer(middleware::map_response(headers::add))
+        .with_state(served)
 }
 
-async fn status(State(watch): State<Arc<Watch>>) -> Html<String> {
-    Html(page::render(&reports(&watch)))
+/// Says what there is instead.
+async fn not_found(uri: Uri) -> (StatusCode, String) {
+    let mut text = format!("there is nothing at {}; there is:\n", uri.path());
+    for (path, what) in ENDPOINTS {
+        let _ = writeln!(text, "  {path:<32} {what}");
+    }
+    (StatusCode::NOT_FOUND, text)
 }
 
 async fn metrics(State(watch): State<Arc<Watch>>) -> Response {
@@ -75,9 +132,7 @@ async fn ready(State(watch): State<Arc<Watch>>) -> (StatusCode, &'static str) {
 }
 
 async fn targets(State(watch): State<Arc<Watch>>) -> Json<TargetList> {
-    Json(TargetList {
-        targets: reports(&watch),
-    })
+    Json(target_list(&watch))
 }
 
 async fn target(State(watch): State<Arc<Watch>>, Path(name): Path<String>) -> Response {
@@ -87,9 +142,29 @@ async fn target(State(watch): State<Arc<Watch>>, Path(name): Path<String>) -> Re
     }
 }
 
-async fn history(State(watch): State<Arc<Watch>>, Path(name): Path<String>) -> Response {
+/// What is asked of a history.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Past {
+    /// Only checks whose claim was read after this, RFC 3339.
+    after: Option<String>,
+}
+
+async fn history(
+    State(watch): State<Arc<Watch>>,
+    Path(name): Path<String>,
+    query: Result<Query<Past>, QueryRejection>,
+) -> Response {
+    let after = match query {
+        Ok(Query(Past { after })) => after.as_deref().map(humantime::parse_rfc3339).transpose(),
+        Err(rejection) => return (StatusCode::BAD_REQUEST, rejection.body_text()).into_response(),
+    };
+    let Ok(after) = after else {
+        let hint = "after: not a time such as 2026-01-31T12:00:00.000Z\n";
+        return (StatusCode::BAD_REQUEST, hint).into_response();
+    };
     match watch.target(&name) {
-        Some(target) => Json(HistoryReport::of(target)).into_response(),
+        Some(target) => Json(HistoryReport::since(target, after)).into_response(),
         None => no_such_target(),
     }
 }
@@ -120,10 +195,9 @@ fn no_such_target() -> Response {
     (StatusCode::NOT_FOUND, "no such target\n").into_response()
 }
 
-fn reports(watch: &Watch) -> Vec<TargetReport> {
-    watch
-        .targets
-        .iter()
-        .map(|target| TargetReport::of(target))
-        .collect()
+fn target_list(watch: &Watch) -> TargetList {
+    let targets = watch.targets.iter();
+    TargetList {
+        targets: targets.map(|target| TargetReport::of(target)).collect(),
+    }
 }

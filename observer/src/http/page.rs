@@ -1,29 +1,155 @@
-//! The status page: one sentence per target, and where everything else is.
+//! `GET /`: the status page, for people. All of it is rendered here and can be read without scripts.
+//!
+//! It is the overview, worst first, and one target in full: `?target=NAME`, or else the worst. Scripts
+//! only draw the chart and carry over what has changed when the page is rendered anew; they know
+//! nothing of verdicts. Everything that comes from a configuration or a service is escaped by `maud`.
 
-use std::fmt::Write as _;
+mod checks;
+mod detail;
+mod measured;
+mod overview;
+mod sparkline;
+mod words;
 
-use crate::api::TargetReport;
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
-/// The page, without scripts.
-pub(super) fn render(reports: &[TargetReport]) -> String {
-    let mut page = String::from(
-        "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\">\
-         <meta name=\"viewport\" content=\"width=device-width\"><title>observer</title>\
-         <h1>observer</h1><ul>",
-    );
-    for report in reports {
-        let _ = write!(page, "<li>{}</li>", escape(&report.sentence));
-    }
-    page.push_str(
-        "</ul><p><a href=\"/metrics\">/metrics</a> \
-         <a href=\"/api/v1/targets\">/api/v1/targets</a> \
-         <a href=\"/-/ready\">/-/ready</a></p></html>",
-    );
-    page
+use axum::{
+    extract::{Query, State, rejection::QueryRejection},
+    http::StatusCode,
+    response::{Html, IntoResponse, Response},
+};
+use maud::{DOCTYPE, Markup, html};
+use serde::Deserialize;
+
+use super::{ENDPOINTS, assets};
+use crate::{
+    api::{TargetReport, rfc3339},
+    watch::{Watch, target::Target},
+};
+
+/// What is asked of the page.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Asked {
+    /// The target that is shown in full.
+    target: Option<String>,
 }
 
-fn escape(text: &str) -> String {
-    text.replace('&', "&amp;")
-        .replace('<', "&lt;")
-        .replace('>', "&gt;")
+/// A target as the page knows it.
+struct Row<'a> {
+    target: &'a Target,
+    report: TargetReport,
+}
+
+/// The page, as of now.
+pub(super) async fn status(
+    State(watch): State<Arc<Watch>>,
+    asked: Result<Query<Asked>, QueryRejection>,
+) -> Response {
+    let asked = match asked {
+        Ok(Query(asked)) => asked.target,
+        Err(rejection) => return (StatusCode::BAD_REQUEST, rejection.body_text()).into_response(),
+    };
+    let targets = watch.targets.iter();
+    let mut rows: Vec<Row<'_>> = targets
+        .map(|target| Row {
+            report: TargetReport::of(target),
+            target,
+        })
+        .collect();
+    rows.sort_by_key(|row| words::rank(&row.report));
+    let shown = match &asked {
+        Some(name) => rows.iter().find(|row| row.report.name == *name),
+        None => rows.first(),
+    };
+    let status = match (&asked, shown) {
+        (Some(_), None) => StatusCode::NOT_FOUND,
+        _ => StatusCode::OK,
+    };
+    let page = render(&rows, shown, SystemTime::now());
+    (status, Html(page.into_string())).into_response()
+}
+
+fn render(rows: &[Row<'_>], shown: Option<&Row<'_>>, now: SystemTime) -> Markup {
+    let headline = words::headline(rows.iter().map(|row| &row.report));
+    html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                meta name="color-scheme" content="light dark";
+                title { (headline) " · observer" }
+                link rel="icon" href="/assets/icon.svg" type="image/svg+xml";
+                link rel="stylesheet" href="/assets/uplot.css";
+                link rel="stylesheet" href="/assets/page.css";
+                script src="/assets/uplot.js" defer {}
+                script src="/assets/chart.js" defer {}
+                script src="/assets/page.js" defer {}
+            }
+            body data-assets=(assets::version()) {
+                a .skip href="#main" { "Skip to the verdict" }
+                (header(now))
+                main #main tabindex="-1" {
+                    h1 { (headline) }
+                    @if rows.len() > 1 {
+                        (overview::render(rows, shown, now))
+                    }
+                    @match shown {
+                        Some(row) => (detail::render(row, now)),
+                        None => p { "There is no such target. Choose one of the list." },
+                    }
+                }
+                (footer())
+            }
+        }
+    }
+}
+
+fn header(now: SystemTime) -> Markup {
+    let at = rfc3339(now);
+    html! {
+        header .top {
+            p .brand { a href="/" { "Plumbline " span { "observer" } } }
+            p #connection {
+                span .state { "snapshot" }
+                " as of " time datetime=(at) { (words::clock(&at)) " UTC" }
+            }
+            p #announcement .unseen role="status" {}
+        }
+    }
+}
+
+fn footer() -> Markup {
+    html! {
+        footer {
+            nav aria-label="Other endpoints" {
+                ul {
+                    @for (path, what) in ENDPOINTS.iter().filter(|(path, _)| *path != "/") {
+                        li {
+                            @if path.contains('{') {
+                                code { (path) }
+                            } @else {
+                                a href=(path) { code { (path) } }
+                            }
+                            " " (what)
+                        }
+                    }
+                }
+            }
+            p {
+                "observer " (env!("CARGO_PKG_VERSION")) ". All times are UTC. Chart: "
+                a href="/assets/uplot-license.txt" { "uPlot 1.6.32, MIT" } "."
+            }
+        }
+    }
+}
+
+/// How long ago something was, where it was.
+fn ago(text: Option<&String>, now: SystemTime) -> Option<Duration> {
+    let then = humantime::parse_rfc3339(text?).ok()?;
+    now.duration_since(then).ok()
 }

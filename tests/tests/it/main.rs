@@ -6,4 +6,5 @@ mod docs;
 mod harness;
 mod kernel;
 mod liars;
+mod page;
 mod server;

@@ -1,4 +1,4 @@
-//! Packages of other languages, on which tests stand services that are not ours.
+//! Packages of other languages, for tests: services that are not ours, a browser and its driver.
 //!
 //! They are kept in the cache of tools, and the tests are told where: they install nothing.
 
@@ -11,7 +11,14 @@ use super::{make_environment, run_logged};
 use crate::workspace;
 
 const PYTHON_PACKAGES: [&str; 2] = ["websockets==17.4", "prometheus_client==0.26.0"];
-const NODE_PACKAGES: [&str; 2] = ["ws@8", "prom-client@15"];
+const NODE_PACKAGES: [&str; 5] = [
+    "ws@8",
+    "prom-client@15",
+    // They drive a browser and look at what it shows; the chart is compared with what was published.
+    "playwright-core@1.65.1",
+    "axe-core@4.14.1",
+    "uplot@1.6.32",
+];
 
 /// Where they are: `python` is a virtual environment, `node` has `node_modules`.
 pub(crate) fn folder() -> Result<PathBuf> {
@@ -30,7 +37,10 @@ pub(crate) fn has_python() -> bool {
 pub(crate) fn has_node() -> bool {
     folder().is_ok_and(|folder| {
         let modules = folder.join("node/node_modules");
-        modules.join("ws").is_dir() && modules.join("prom-client").is_dir()
+        NODE_PACKAGES.iter().all(|package| {
+            let name = package.split('@').next().unwrap_or(package);
+            modules.join(name).is_dir()
+        })
     })
 }
 
@@ -48,7 +58,7 @@ pub(crate) fn install_node() -> Result<()> {
     let node = folder()?.join("node");
     std::fs::create_dir_all(&node)?;
     run_logged(
-        "install Node packages for services in tests",
+        "install Node packages for tests",
         Command::new("npm")
             .args(["install", "--no-audit", "--no-fund", "--prefix"])
             .arg(&node)

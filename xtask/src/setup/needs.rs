@@ -288,19 +288,29 @@ pub(crate) const NEEDS: &[Need] = &[
     },
     Need {
         name: "Node and npm",
-        why: "tests: a service that is not ours",
+        why: "tests: a service that is not ours; driving a browser",
         purpose: Purpose::Test,
         is_here: || has("node") && has("npm"),
         install: Install::Packages(&["nodejs", "npm"]),
         elsewhere: "Node 18 or later, with npm",
     },
     Need {
+        name: "Chromium",
+        why: "tests: the status page",
+        purpose: Purpose::Test,
+        is_here: || has("chromium"),
+        // A font besides: without one a page is boxes.
+        install: Install::Packages(&["chromium", "fonts-dejavu-core"]),
+        elsewhere: "Chromium, as the command chromium",
+    },
+    Need {
         name: "Node packages",
-        why: "tests: a service on ws and prom-client",
+        why: "tests: a service on ws and prom-client; driving a browser",
         purpose: Purpose::Test,
         is_here: foreign::has_node,
         install: Install::Foreign(foreign::install_node),
-        elsewhere: "npm install ws prom-client, in the folder that PLUMBLINE_FOREIGN names, node/",
+        elsewhere: "npm install ws prom-client playwright-core axe-core uplot, in the folder that \
+                    PLUMBLINE_FOREIGN names, node/",
     },
     Need {
         name: "Python packages",
