@@ -60,8 +60,7 @@ enum Task {
     /// Run a long test in full, and write what it came to into CAMPAIGNS.md.
     Campaign(campaign::Options),
     /// Measure what the programs cost, and write it into BENCHMARKS.md.
-    #[command(subcommand)]
-    Bench(bench::Bench),
+    Bench(bench::Options),
     /// Write the Grafana dashboards into deploy/grafana.
     Dashboards,
     /// Build the Debian packages into target/dist.
@@ -89,7 +88,7 @@ fn run(task: Task) -> Result<()> {
         Task::Up => up::up(),
         Task::Kernels(options) => kernels::kernels(&options),
         Task::Campaign(options) => campaign::campaign(&options),
-        Task::Bench(what) => bench::bench(&what),
+        Task::Bench(options) => bench::bench(&options),
         Task::Dashboards => dashboards::dashboards(),
         Task::Dist(options) => dist::dist(options),
         Task::Test(options) => test::test(options),
