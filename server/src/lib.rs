@@ -23,5 +23,6 @@ mod store;
 
 pub use accept::BindError;
 pub use attachments::{AttachmentsError, EmbeddedError};
+pub use http::observe_requests;
 pub use server::{Server, StartError};
 pub use store::OpenError;

@@ -20,6 +20,9 @@ use crate::config::Buckets;
 
 const METADATA: Metadata<'static> = Metadata::new("server", Verbosity::INFO, None);
 
+/// Whether nothing is recorded: only the bench that measures what recording costs is built so.
+const WITHOUT: bool = cfg!(feature = "without-metrics");
+
 /// Why the registry cannot be built.
 #[derive(Debug, thiserror::Error)]
 pub enum MetricsError {
@@ -117,8 +120,14 @@ impl MetricsService {
                 Kind::Histogram(_) => recorder.describe_histogram(name.into(), None, help.into()),
             }
         }
-        let counter = |metric: Metric| recorder.register_counter(&key(metric, []), &METADATA);
-        let gauge = |metric: Metric| recorder.register_gauge(&key(metric, []), &METADATA);
+        let counter = |metric: Metric| match WITHOUT {
+            true => Counter::noop(),
+            false => recorder.register_counter(&key(metric, []), &METADATA),
+        };
+        let gauge = |metric: Metric| match WITHOUT {
+            true => Gauge::noop(),
+            false => recorder.register_gauge(&key(metric, []), &METADATA),
+        };
         let service = Self {
             handle: recorder.handle(),
             active_connections: gauge(catalogue::ACTIVE_CONNECTIONS),
@@ -269,16 +278,25 @@ impl MetricsService {
     }
 
     fn gauge<const N: usize>(&self, metric: Metric, labels: [&'static str; N]) -> Gauge {
+        if WITHOUT {
+            return Gauge::noop();
+        }
         self.recorder
             .register_gauge(&key(metric, labels), &METADATA)
     }
 
     fn counter<const N: usize>(&self, metric: Metric, labels: [&'static str; N]) -> Counter {
+        if WITHOUT {
+            return Counter::noop();
+        }
         self.recorder
             .register_counter(&key(metric, labels), &METADATA)
     }
 
     fn histogram<const N: usize>(&self, metric: Metric, labels: [&'static str; N]) -> Histogram {
+        if WITHOUT {
+            return Histogram::noop();
+        }
         self.recorder
             .register_histogram(&key(metric, labels), &METADATA)
     }

@@ -20,6 +20,9 @@ mod sources;
 /// Where Debian's LLVM is; its major must be that of the compiler.
 pub(crate) const LLVM_PREFIX: &str = "/usr/lib/llvm-22";
 
+/// Programs that do nothing, beside the object: only `bench` loads them.
+pub(crate) const EMPTY: &str = "target/ebpf/empty";
+
 /// Builds the object, unless the one that is there was built from the same sources.
 ///
 /// # Errors
@@ -30,7 +33,9 @@ pub(crate) fn build_ebpf() -> Result<()> {
     let object_sources = root.join(sources::OBJECT_SOURCES);
     let fingerprint = sources::fingerprint(root).context("read the BPF programs' sources")?;
 
-    if object.is_file() && fs::read_to_string(&object_sources).is_ok_and(|old| old == fingerprint) {
+    let empty = root.join(EMPTY);
+    let are_there = object.is_file() && empty.is_file();
+    if are_there && fs::read_to_string(&object_sources).is_ok_and(|old| old == fingerprint) {
         eprintln!("build-ebpf: {} is up to date", sources::OBJECT);
         return Ok(());
     }
@@ -55,6 +60,8 @@ pub(crate) fn build_ebpf() -> Result<()> {
     }
     let size = fs::copy(&built, &object)
         .with_context(|| format!("copy {} to {}", built.display(), object.display()))?;
+    fs::copy(built.with_file_name("empty"), &empty)
+        .with_context(|| format!("copy to {}", empty.display()))?;
     fs::write(&object_sources, fingerprint).context("write the fingerprint")?;
     eprintln!(
         "build-ebpf: {}, {size} bytes, in {:.1} s",
@@ -87,13 +94,7 @@ fn compile(root: &Path, toolchain: &Toolchain) -> Result<PathBuf> {
     };
     cargo
         .current_dir(root)
-        .args([
-            "build",
-            "--package",
-            "observer-ebpf",
-            "--bin",
-            "observer-ebpf",
-        ])
+        .args(["build", "--package", "observer-ebpf", "--bins"])
         .args(["--features", "programs", "--release", "--target", TARGET])
         .arg("--target-dir")
         .arg(&target_dir)

@@ -63,8 +63,7 @@ enum Task {
     /// Give what the observer reads of others to a fuzzer.
     Fuzz(fuzz::Options),
     /// Measure what the programs cost, and write it into BENCHMARKS.md.
-    #[command(subcommand)]
-    Bench(bench::Bench),
+    Bench(bench::Options),
     /// Write the Grafana dashboards into deploy/grafana.
     Dashboards,
     /// Build the Debian packages into target/dist.
@@ -93,7 +92,7 @@ fn run(task: Task) -> Result<()> {
         Task::Kernels(options) => kernels::kernels(&options),
         Task::Campaign(options) => campaign::campaign(&options),
         Task::Fuzz(options) => fuzz::fuzz(options),
-        Task::Bench(what) => bench::bench(&what),
+        Task::Bench(options) => bench::bench(&options),
         Task::Dashboards => dashboards::dashboards(),
         Task::Dist(options) => dist::dist(options),
         Task::Test(options) => test::test(options),

@@ -144,13 +144,13 @@ fn program(name: &str) -> PathBuf {
 }
 
 /// The same, built to be measured.
-fn release_program(name: &str) -> PathBuf {
+pub(crate) fn release_program(name: &str) -> PathBuf {
     workspace::target_dir().join("release").join(name)
 }
 
 /// A program that runs.
 pub(crate) struct Service {
-    name: &'static str,
+    name: String,
     child: Child,
     log: PathBuf,
 }
@@ -158,22 +158,22 @@ pub(crate) struct Service {
 impl Service {
     /// Starts the workspace's program `name`; both of its outputs go to its log.
     pub(crate) fn start(name: &'static str, arguments: &[String]) -> Result<Self> {
-        Self::start_file(&program(name), name, arguments)
+        Self::start_command(name, Command::new(program(name)).args(arguments))
     }
 
     /// The same, as it was built to be measured.
     pub(crate) fn start_release(name: &'static str, arguments: &[String]) -> Result<Self> {
-        Self::start_file(&release_program(name), name, arguments)
+        Self::start_command(name, Command::new(release_program(name)).args(arguments))
     }
 
-    fn start_file(file: &Path, name: &'static str, arguments: &[String]) -> Result<Self> {
+    /// Starts any command; its log is called `name`.
+    pub(crate) fn start_command(name: &str, command: &mut Command) -> Result<Self> {
         let folder = workspace::root().join("target/xtask");
         fs::create_dir_all(&folder).with_context(|| format!("create {}", folder.display()))?;
         let log = folder.join(format!("{name}.log"));
         let output = File::create(&log).with_context(|| format!("create {}", log.display()))?;
-        let child = Command::new(file)
+        let child = command
             .current_dir(workspace::root())
-            .args(arguments)
             .stdin(Stdio::null())
             .stdout(output.try_clone().context("share the log")?)
             .stderr(output)
@@ -182,7 +182,11 @@ impl Service {
             .spawn()
             .with_context(|| format!("start {name}"))?;
         eprintln!("  {name}: process {}, log {}", child.id(), log.display());
-        Ok(Self { name, child, log })
+        Ok(Self {
+            name: name.to_owned(),
+            child,
+            log,
+        })
     }
 
     /// The relay server, with a data directory of its own that is empty.
@@ -223,7 +227,7 @@ impl Service {
     /// Fails if it has ended, with the end of its log.
     pub(crate) fn check_running(&mut self) -> Result<()> {
         if let Some(status) = self.child.try_wait().context("wait for a process")? {
-            let (name, log) = (self.name, tail(&self.log, 20));
+            let (name, log) = (&self.name, tail(&self.log, 20));
             bail!("{name} has ended ({status}); the end of its log:\n{log}");
         }
         Ok(())

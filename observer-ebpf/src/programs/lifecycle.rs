@@ -118,19 +118,15 @@ fn opened(ctx: &BtfTracePointContext, sk: Sock) {
 /// A socket left ESTABLISHED, or reached CLOSE from whatever state.
 #[inline(always)]
 fn ended(sk: Sock, new: u8) {
-    let offsets = OFFSETS.load();
-    // `skc_num` is 0 at CLOSE for accepted sockets, `inet_sport` is not; but it lies beyond
-    // `struct sock`, where the verifier allows no direct read.
-    // SAFETY: the helper checks the address.
-    let sport = unsafe { bpf_probe_read_kernel(sk.add(offsets.inet_sport as usize).cast()) };
-    let Ok(sport) = sport else {
-        if let Some(losses) = LOSSES.get_ptr_mut(0) {
-            // SAFETY: the value of this CPU, live while the program runs.
-            count::one(unsafe { &mut (*losses).read_failed });
-        }
-        return;
+    let port = if new == TCP_CLOSE {
+        let Some(port) = closed_port(sk) else {
+            return;
+        };
+        port
+    } else {
+        field(sk, OFFSETS.load().skc_num)
     };
-    if listens(host_order(sport)) == 0 {
+    if listens(port) == 0 {
         return;
     }
     // SAFETY: `sk` is the tracepoint's own trusted argument.
@@ -163,6 +159,25 @@ fn ended(sk: Sock, new: u8) {
     } else {
         socket.state = new;
     }
+}
+
+/// The local port of a socket that reaches CLOSE, in host order; none if it cannot be read.
+///
+/// `skc_num` is 0 then for accepted sockets, `inet_sport` is not; but it lies beyond `struct sock`,
+/// where the verifier allows no direct read.
+#[inline(always)]
+fn closed_port(sk: Sock) -> Option<u16> {
+    let offset = OFFSETS.load().inet_sport as usize;
+    // SAFETY: the helper checks the address.
+    let sport = unsafe { bpf_probe_read_kernel(sk.add(offset).cast()) };
+    if let Ok(sport) = sport {
+        return Some(host_order(sport));
+    }
+    if let Some(losses) = LOSSES.get_ptr_mut(0) {
+        // SAFETY: the value of this CPU, live while the program runs.
+        count::one(unsafe { &mut (*losses).read_failed });
+    }
+    None
 }
 
 #[inline(always)]

@@ -5,6 +5,7 @@
 
 mod error;
 mod kernel_log;
+mod memory;
 mod offsets;
 mod programs;
 
@@ -126,6 +127,8 @@ impl Probe {
             .map_err(|error| refused("the ports")(error))?;
         probe.egress_refused = probe.attach_egress(options.cgroup.as_deref()).err();
         probe.attach_lifecycle(&btf)?;
+        drop(btf);
+        memory::give_back();
         Ok(probe)
     }
 

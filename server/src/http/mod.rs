@@ -53,10 +53,14 @@ pub(crate) fn router(relay: &Arc<Relay>) -> Router {
 
 /// What is around every route: a panic is answered, and whatever happens is measured.
 fn surround(routes: Router, metrics: &Arc<MetricsService>) -> Router {
-    let observe = middleware::from_fn_with_state(Arc::clone(metrics), observe::observe);
-    routes
-        .layer(CatchPanicLayer::custom(answer_panic))
-        .layer(observe)
+    let routes = routes.layer(CatchPanicLayer::custom(answer_panic));
+    observe_requests(routes, metrics)
+}
+
+/// Measures every request to these routes.
+pub fn observe_requests(routes: Router, metrics: &Arc<MetricsService>) -> Router {
+    let state = Arc::clone(metrics);
+    routes.layer(middleware::from_fn_with_state(state, observe::observe))
 }
 
 fn answer_panic(_: Box<dyn Any + Send>) -> Response {

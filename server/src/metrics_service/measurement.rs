@@ -9,7 +9,7 @@ use std::{
 
 use metrics::{Gauge, Key, Label, Recorder as _};
 
-use super::{METADATA, MetricsService, catalogue, catalogue::Metric};
+use super::{METADATA, MetricsService, WITHOUT, catalogue, catalogue::Metric};
 
 /// Counts one thing in a gauge, from its making to its drop.
 pub(crate) struct Level(Gauge);
@@ -66,6 +66,9 @@ impl Drop for Request<'_> {
             start,
             status,
         } = self;
+        if WITHOUT {
+            return;
+        }
         let status = status.unwrap_or(CLIENT_LEFT).to_string();
         let labels = vec![
             Label::from_static_parts("method", method),

@@ -5,16 +5,18 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::net::{Ipv4Addr, TcpStream};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use ureq::Agent;
 
-use super::PAGE;
+use super::companion::Observer;
+use super::figure::{Goal, Ratio, Spread};
+use super::usage::resident_kib;
+use super::{Report, Run, wait_for_listener};
 use crate::crowd::open_account;
-use crate::page::{circumstances, field};
+use crate::page::circumstances;
 use crate::services::{Interrupt, Ports, Service, wait_for};
 use crate::step::pause;
 use crate::verdict::client;
@@ -23,25 +25,17 @@ use crate::workspace;
 /// The most that an idle WebSocket of the server may take. Unit: KiB.
 const GOAL: f64 = 5.0;
 
-/// Programs that were just built start within this on a busy machine.
-const START_BOUND: Duration = Duration::from_secs(30);
+/// WebSockets at each server: what a process may open here, less some.
+const CONNECTIONS: usize = 18_000;
 
-/// A hundred thousand handshakes take less, even on a busy machine.
+/// So many handshakes take less, even on a busy machine.
 const OPEN_BOUND: Duration = Duration::from_secs(300);
 
 /// The server has sent and heard two pings by then: what they take is part of an idle session.
 const SETTLE: Duration = Duration::from_secs(8);
 
-/// How many, and how often.
-#[derive(Debug, Clone, clap::Args)]
-pub(crate) struct Options {
-    /// WebSockets at each server.
-    #[arg(long, default_value_t = 10_000)]
-    connections: usize,
-    /// Times that each server is measured.
-    #[arg(long, default_value_t = 5)]
-    repetitions: usize,
-}
+/// Where the server keeps its data.
+const DATA: &str = "target/xtask/bench-data";
 
 /// What is measured.
 #[derive(Debug, Clone, Copy)]
@@ -75,7 +69,7 @@ impl Subject {
             Self::Relay => vec![
                 format!("--public-address=127.0.0.1:{}", ports.public),
                 format!("--management-address=127.0.0.1:{}", ports.management),
-                "--data-dir=target/xtask/bench-data".to_owned(),
+                format!("--data-dir={DATA}"),
                 "--ping-interval=3s".to_owned(),
             ],
             Self::Axum => vec![address],
@@ -91,91 +85,65 @@ struct Sample {
     with: u64,
 }
 
-impl Sample {
-    fn each(self, connections: usize) -> f64 {
-        self.with.saturating_sub(self.without) as f64 / connections as f64
-    }
-}
-
-/// Measures each server in turns, and writes the table.
+/// Measures each server in turns.
 ///
 /// # Errors
-/// Something could not be built, started or measured, or the goal was missed.
-pub(super) fn bench(options: &Options) -> Result<()> {
-    let interrupt = Interrupt::listen()?;
-    build()?;
+/// Something could not be started or measured, or the observer said anything else than *agree*.
+pub(super) fn bench(run: &Run) -> Result<Report> {
+    let connections = usize::try_from(run.size(CONNECTIONS as u64, 1000))?;
+    let rounds = run.size(3, 1);
     let client = client();
     let mut samples = [const { Vec::new() }; Subject::ALL.len()];
-    for repetition in 1..=options.repetitions {
+    let mut checks = 0;
+    for round in 1..=rounds {
         for (subject, samples) in Subject::ALL.into_iter().zip(&mut samples) {
-            eprintln!(
-                "{repetition} of {}: {}",
-                options.repetitions,
-                subject.label()
-            );
-            let sample = measure(subject, options.connections, &client, &interrupt)
+            eprintln!("{round} of {rounds}: {}", subject.label());
+            let (sample, agreed) = measure(subject, connections, &client, &run.interrupt)
                 .with_context(|| subject.label())?;
-            eprintln!("  {:.2} KiB each", sample.each(options.connections));
             samples.push(sample);
+            checks += agreed;
         }
     }
-    let spreads = samples.map(|samples| Spread::of(&samples, options.connections));
-    PAGE.publish("server", &render(options, &spreads)?)?;
-    let [relay, ..] = &spreads;
-    ensure!(
-        relay.median <= GOAL,
-        "an idle WebSocket takes {:.2} KiB, the goal is {GOAL}",
-        relay.median
-    );
-    Ok(())
+    let rows = samples.map(|samples| Row::of(&samples, connections));
+    let [relay, ..] = &rows;
+    let ratios = vec![Ratio::new(
+        "idle WebSocket of the server, KiB",
+        relay.each,
+        Goal::AtMost(GOAL),
+    )];
+    let section = render(connections, rounds, &rows, checks)?;
+    Ok(Report { section, ratios })
 }
 
-fn build() -> Result<()> {
-    eprintln!("build: release");
-    let status = workspace::cargo()
-        .args(["build", "--release", "--package=server", "--package=tests"])
-        .args(["--bin=server", "--bin=crowd", "--bin=bench_axum_echo"])
-        .status()
-        .context("start cargo")?;
-    ensure!(status.success(), "cargo build: {status}");
-    let data = workspace::root().join("target/xtask/bench-data");
-    if data.exists() {
-        fs::remove_dir_all(&data).context("empty the server's data directory")?;
-    }
-    Ok(())
-}
-
+/// Opens the WebSockets at one server; for the relay, also how often the observer agreed.
 fn measure(
     subject: Subject,
     connections: usize,
     client: &Agent,
     interrupt: &Interrupt,
-) -> Result<Sample> {
+) -> Result<(Sample, u64)> {
+    let data = workspace::root().join(DATA);
+    if data.exists() {
+        fs::remove_dir_all(&data).context("empty the server's data directory")?;
+    }
     let ports = Ports::choose()?;
     let mut service = Service::start_release(subject.program(), &subject.arguments(&ports))?;
-    wait_for(
-        "listener",
-        START_BOUND,
-        &mut [&mut service],
-        interrupt,
-        || {
-            TcpStream::connect((Ipv4Addr::LOCALHOST, ports.public)).context("connect")?;
-            Ok(Some(()))
-        },
-    )?;
+    wait_for_listener(ports.public, &mut service, interrupt)?;
     let mut arguments = vec![
         format!("--address=127.0.0.1:{}", ports.public),
         "--kind=websocket".to_owned(),
         format!("--count={connections}"),
     ];
+    let mut observer = None;
     if matches!(subject, Subject::Relay) {
         let token = open_account(client, ports.public)?;
         arguments.push(format!("--bearer={token}"));
+        observer = Some(Observer::of(&ports).start(client, interrupt)?);
     }
     // What was asked so far came on connections that are about to be closed there as well.
     pause(Duration::from_millis(500));
     let sockets = sockets(service.id())?;
-    let without = resident(service.id())?;
+    let without = resident_kib(service.id())?;
 
     let mut crowd = Service::start_release("crowd", &arguments)?;
     let said = crowd.log().to_owned();
@@ -188,23 +156,42 @@ fn measure(
     wait_for("rest", 2 * SETTLE, services, interrupt, || {
         Ok((opened.elapsed() >= SETTLE).then_some(()))
     })?;
-    let with = resident(service.id())?;
+    let with = resident_kib(service.id())?;
     let held = self::sockets(service.id())?.saturating_sub(sockets);
     ensure!(
-        held == connections,
+        held.abs_diff(connections) <= 1,
         "{held} of {connections} WebSockets are open"
     );
-    drop(crowd);
+    let agreed = match observer {
+        Some(_) => count_agreed(&ports, client)?,
+        None => 0,
+    };
+    drop((crowd, observer));
     // The next server's clients must not compete with the end of these.
     pause(Duration::from_secs(1));
-    Ok(Sample { without, with })
+    Ok((Sample { without, with }, agreed))
 }
 
-/// What a process has in memory. Unit: KiB.
-fn resident(process: u32) -> Result<u64> {
-    let text = field(format!("/proc/{process}/status"), "VmRSS").context("no VmRSS")?;
-    let kib = text.strip_suffix(" kB").context("VmRSS is not in kB")?;
-    kib.parse().context("VmRSS is no number")
+/// How often the observer said *agree*; any other verdict is an error.
+fn count_agreed(ports: &Ports, client: &Agent) -> Result<u64> {
+    let url = format!("{}/metrics", ports.observer_url());
+    let page = client.get(&url).call().context("ask the observer")?;
+    let page = page.into_body().read_to_string().context("read its page")?;
+    let mut agreed = 0;
+    for line in page.lines() {
+        let Some(rest) = line.strip_prefix("observer_checks_total{") else {
+            continue;
+        };
+        let count = rest.rsplit(' ').next().and_then(|word| word.parse().ok());
+        let count: u64 = count.with_context(|| format!("not a count: {line}"))?;
+        if rest.contains("verdict=\"agree\"") {
+            agreed = count;
+        } else {
+            ensure!(count == 0, "the observer did not agree all along: {line}");
+        }
+    }
+    ensure!(agreed > 0, "the observer has checked nothing");
+    Ok(agreed)
 }
 
 /// How many of a process's descriptors are sockets.
@@ -217,67 +204,55 @@ fn sockets(process: u32) -> Result<usize> {
         .count())
 }
 
-/// What repetitions came to. Unit: KiB for each WebSocket; of the whole process, medians.
-struct Spread {
-    median: f64,
-    least: f64,
-    most: f64,
-    without: u64,
-    with: u64,
+/// What the rounds of one server came to. Unit: KiB.
+struct Row {
+    each: Spread,
+    without: Spread,
+    with: Spread,
 }
 
-impl Spread {
+impl Row {
     fn of(samples: &[Sample], connections: usize) -> Self {
-        let mut each: Vec<f64> = samples.iter().map(|s| s.each(connections)).collect();
-        each.sort_by(f64::total_cmp);
-        let middle = |pick: fn(&Sample) -> u64| {
-            let mut all: Vec<u64> = samples.iter().map(pick).collect();
-            all.sort_unstable();
-            all.get(all.len() / 2).copied().unwrap_or(0)
+        let spread = |pick: fn(&Sample) -> u64| {
+            Spread::of(&samples.iter().map(|s| pick(s) as f64).collect::<Vec<_>>())
         };
+        let each = samples
+            .iter()
+            .map(|sample| sample.with.saturating_sub(sample.without) as f64 / connections as f64);
         Self {
-            median: each.get(each.len() / 2).copied().unwrap_or(f64::NAN),
-            least: each.first().copied().unwrap_or(f64::NAN),
-            most: each.last().copied().unwrap_or(f64::NAN),
-            without: middle(|sample| sample.without),
-            with: middle(|sample| sample.with),
+            each: Spread::of(&each.collect::<Vec<_>>()),
+            without: spread(|sample| sample.without),
+            with: spread(|sample| sample.with),
         }
     }
 }
 
-fn render(options: &Options, spreads: &[Spread; 3]) -> Result<String> {
-    let Options {
-        connections,
-        repetitions,
-    } = options;
+fn render(connections: usize, rounds: u64, rows: &[Row; 3], checks: u64) -> Result<String> {
     let mut text = String::new();
     writeln!(
         text,
         "## Resident memory of an idle WebSocket\n\n\
-         `cargo xtask bench server`: {connections} WebSockets, each server {repetitions} times, in \
+         `cargo xtask bench server`: {connections} WebSockets, each server {rounds} times, in \
          turns, release builds. The growth of VmRSS from none to all, divided by their number; \
          buffers in the kernel are not in it. Unit: KiB.\n\n\
-         | | median | least | most | process with none | process with all |\n\
-         |---|---:|---:|---:|---:|---:|"
+         | | each WebSocket | process with none | process with all |\n\
+         |---|---|---:|---:|"
     )?;
-    for (subject, spread) in Subject::ALL.into_iter().zip(spreads) {
-        let Spread {
-            median,
-            least,
-            most,
-            without,
-            with,
-        } = spread;
+    for (subject, row) in Subject::ALL.into_iter().zip(rows) {
         writeln!(
             text,
-            "| {} | **{median:.2}** | {least:.2} | {most:.2} | {without} | {with} |",
-            subject.label()
+            "| {} | {} | {:.0} | {:.0} |",
+            subject.label(),
+            row.each,
+            row.without.median,
+            row.with.median,
         )?;
     }
     writeln!(
         text,
         "\nGoal for the server: at most {GOAL} KiB. All its sessions are of one account; after they \
-         opened, it pinged each twice.\n\n\
+         opened, it pinged each twice. From none to all, the observer checked its gauge {checks} \
+         times and said *agree* each time.\n\n\
          {}.\n\n```console",
         circumstances()
     )?;
@@ -292,17 +267,4 @@ fn render(options: &Options, spreads: &[Spread; 3]) -> Result<String> {
         "$ crowd --address=127.0.0.1:{port} --kind=websocket --count={connections} [--bearer=…]\n```"
     )?;
     Ok(text)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_median_is_between_the_least_and_the_most() {
-        let sample = |with| Sample { without: 100, with };
-        let spread = Spread::of(&[sample(400), sample(200), sample(300)], 100);
-        assert_eq!((spread.least, spread.median, spread.most), (1.0, 2.0, 3.0));
-        assert_eq!((spread.without, spread.with), (100, 300));
-    }
 }

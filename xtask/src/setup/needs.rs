@@ -15,13 +15,15 @@ use crate::kernels::image;
 use crate::workspace::{cargo, find_command};
 use crate::{bpf_toolchain, workspace};
 
-/// What the machine is prepared for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What the machine is prepared for; each includes those before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Purpose {
     /// Building the programs and running them.
     Run,
     /// That, and every test.
     Test,
+    /// That, and what the benches hold beside our programs.
+    Bench,
 }
 
 /// One row of the table.
@@ -344,6 +346,41 @@ pub(crate) const NEEDS: &[Need] = &[
             options: &[],
         },
         elsewhere: "cargo install --locked cargo-deny",
+    },
+    Need {
+        name: "libbpf-tools",
+        why: "bench: tcpstates and tcplife, beside the observer",
+        purpose: Purpose::Bench,
+        is_here: || has("tcpstates") && has("tcplife"),
+        install: Install::Packages(&["libbpf-tools"]),
+        elsewhere: "tcpstates and tcplife of bcc's libbpf-tools",
+    },
+    Need {
+        name: "node_exporter",
+        why: "bench: its tcpstat collector, beside the observer",
+        purpose: Purpose::Bench,
+        is_here: || has("prometheus-node-exporter"),
+        install: Install::Extract {
+            package: "prometheus-node-exporter",
+            files: &["usr/bin/prometheus-node-exporter"],
+        },
+        elsewhere: "node_exporter, called prometheus-node-exporter",
+    },
+    Need {
+        name: "perf",
+        why: "bench: where the time of the BPF programs goes",
+        purpose: Purpose::Bench,
+        is_here: || has("perf"),
+        install: Install::Packages(&["linux-perf"]),
+        elsewhere: "perf, of the kernel's tools",
+    },
+    Need {
+        name: "wrk",
+        why: "bench: HTTP requests",
+        purpose: Purpose::Bench,
+        is_here: || has("wrk"),
+        install: Install::Packages(&["wrk"]),
+        elsewhere: "wrk",
     },
 ];
 
