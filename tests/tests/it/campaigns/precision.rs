@@ -270,8 +270,8 @@ async fn no_honest_service_is_ever_blamed() {
             };
             watched
                 .with("settle", settle)
-                .with("interval", "200ms")
-                .with("scrape-timeout", "200ms")
+                .with("interval", "100ms")
+                .with("scrape-timeout", "100ms")
         })
         .collect();
     let mut campaign = Campaign {
