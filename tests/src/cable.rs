@@ -44,7 +44,7 @@ impl Cable {
     /// The kernel refuses, or a program is missing: see [`obstacle`].
     pub async fn lay() -> Result<Self> {
         // Its end is certain even if the test is killed and cannot end it.
-        let script = "echo made >&2; exec sleep 300";
+        let script = "echo made >&2; exec sleep 3600";
         let mut command = Command::new("unshare");
         let mut holder = Process::start(command.args(["--net", "sh", "-c", script]))?;
         holder.wait_for_log("made", BOUND).await?;
