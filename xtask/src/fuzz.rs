@@ -12,13 +12,12 @@ use anyhow::{Context as _, Result, ensure};
 use crate::workspace;
 
 /// What `cargo fuzz` gives the compiler, less the sanitizer.
-const INSTRUMENTED: [&str; 8] = [
+const INSTRUMENTED: [&str; 7] = [
     "-Cpasses=sancov-module",
     "-Cllvm-args=-sanitizer-coverage-level=4",
     "-Cllvm-args=-sanitizer-coverage-inline-8bit-counters",
     "-Cllvm-args=-sanitizer-coverage-pc-table",
     "-Cllvm-args=-sanitizer-coverage-trace-compares",
-    "-Ccodegen-units=1",
     "--cfg",
     "fuzzing",
 ];
@@ -51,18 +50,14 @@ pub(crate) fn run(seconds: u32) -> Result<String> {
     );
     let corpus = built.join("corpus");
     fs::create_dir_all(&corpus).with_context(|| format!("create {}", corpus.display()))?;
+    // The dependencies are those that are tested: cargo adds libFuzzer's to the workspace's.
+    let locks = ["Cargo.lock", "observer/fuzz/Cargo.lock"].map(|lock| workspace::root().join(lock));
+    fs::copy(&locks[0], &locks[1]).context("copy Cargo.lock to observer/fuzz")?;
     let target = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
     // A target keeps the flags from build scripts, which have no fuzzer's runtime.
     let status = workspace::cargo()
         .current_dir(&sources)
-        .args([
-            "build",
-            "--quiet",
-            "--release",
-            "--locked",
-            "--target",
-            &target,
-        ])
+        .args(["build", "--quiet", "--release", "--target", &target])
         .arg("--target-dir")
         .arg(&built)
         .env("CARGO_ENCODED_RUSTFLAGS", INSTRUMENTED.join("\u{1f}"))

@@ -16,9 +16,12 @@ use crate::workspace;
 mod debian;
 pub(crate) mod foreign;
 mod needs;
+mod python_tool;
 
-use needs::{Install, NEEDS, Need, PythonTool};
-pub(crate) use needs::{KOSOKU, KUBERNETES_VALIDATE, Purpose};
+pub(crate) use needs::Purpose;
+use needs::{Install, NEEDS, Need};
+use python_tool::PythonTool;
+pub(crate) use python_tool::{KOSOKU, KUBERNETES_VALIDATE};
 
 /// Prints the table, and fails if something is missing.
 ///

@@ -6,5 +6,7 @@ mod docs;
 mod harness;
 mod kernel;
 mod liars;
+mod newcomer;
 mod page;
 mod server;
+mod top;

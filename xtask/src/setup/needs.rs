@@ -4,16 +4,17 @@
 //! install elsewhere. It installs nothing.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::Result;
 
 use super::foreign;
+use super::python_tool::{KOSOKU, KUBERNETES_VALIDATE, PythonTool};
+use crate::bpf_toolchain;
 use crate::build_ebpf::LLVM_PREFIX;
 use crate::kernels::image;
 use crate::workspace::{cargo, find_command};
-use crate::{bpf_toolchain, workspace};
 
 /// What the machine is prepared for; each includes those before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -75,40 +76,6 @@ pub(crate) enum Install {
     Foreign(fn() -> Result<()>),
     /// Components of the Rust toolchain.
     Components(&'static [&'static str]),
-}
-
-/// A command of a Python package, as [`Install::Python`] installs it.
-pub(crate) struct PythonTool {
-    /// The package, and its command.
-    pub(crate) name: &'static str,
-    /// The exact version.
-    pub(crate) version: &'static str,
-}
-
-/// The Autobahn cases, for WebSocket conformance.
-pub(crate) const KOSOKU: PythonTool = PythonTool {
-    name: "kosoku",
-    version: "0.1.0",
-};
-
-/// Kubernetes' schema, for the manifests.
-pub(crate) const KUBERNETES_VALIDATE: PythonTool = PythonTool {
-    name: "kubernetes-validate",
-    version: "1.37.0",
-};
-
-impl PythonTool {
-    /// Its virtual environment: another version has another.
-    pub(crate) fn environment(&self) -> Result<PathBuf> {
-        let Self { name, version } = self;
-        Ok(workspace::tools_dir()?.join(format!("python/{name}-{version}")))
-    }
-
-    /// The command, where `setup` has installed it.
-    pub(crate) fn command(&self) -> Option<PathBuf> {
-        let command = self.environment().ok()?.join("bin").join(self.name);
-        command.is_file().then_some(command)
-    }
 }
 
 /// Every need, in the order in which it is installed.

@@ -8,7 +8,7 @@ use tests::load::{Crowd, Ending, Kind, Target};
 use super::scene::Scene;
 
 /// Whether the service can run here; else the skip is recorded.
-pub(super) fn is_here(name: &str) -> bool {
+pub(crate) fn is_here(name: &str) -> bool {
     let obstacle = foreign::obstacle(name).expect("a service");
     if let Some(reason) = &obstacle {
         tests::skip(reason);

@@ -4,12 +4,10 @@
 //! the first that shows the drift in full, and the shape and its cause by name.
 
 mod decrements;
-mod foreign;
+pub(crate) mod foreign;
 mod increments;
-mod newcomer;
 mod others;
 mod scene;
 mod suspects;
-mod top;
 
-pub(crate) use scene::BOUND;
+pub(crate) use scene::{BOUND, Scene};

@@ -9,7 +9,7 @@ use tests::process::{Process, Signal, binary};
 use tests::terminal::{Terminal, tmux_or_skip};
 use tests::wait;
 
-use super::scene::{BOUND, Scene};
+use crate::liars::{BOUND, Scene};
 
 const SMALL: (u16, u16) = (80, 24);
 const LARGE: (u16, u16) = (200, 50);

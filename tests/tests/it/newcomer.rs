@@ -10,8 +10,8 @@ use tests::kernel_or_skip;
 use tests::port::free_address;
 use tests::process::{Process, binary};
 
-use super::foreign::is_here;
 use crate::docs::blocks;
+use crate::liars::foreign::is_here;
 
 /// For a build of the programs that are built already, and a verdict.
 const BOUND: Duration = Duration::from_secs(120);
