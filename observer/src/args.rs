@@ -5,7 +5,7 @@
 //! puts flags over environment over file. What the commands do is not known here.
 
 use std::ffi::OsString;
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
@@ -242,22 +242,20 @@ where
     }
 }
 
-/// Writes completions for `shell`.
-///
-/// # Errors
-/// When `out` fails.
-pub fn write_completions(shell: Shell, out: &mut dyn Write) -> io::Result<()> {
+/// Completions for `shell`.
+#[must_use]
+pub fn completions(shell: Shell) -> String {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Cli::command(), "observer", &mut script);
-    out.write_all(&script)
+    String::from_utf8(script).expect("a script is text")
 }
 
-/// Writes the manual page of `command`, a path such as `["config", "check"]`; of `observer` itself
-/// if it is empty.
+/// The manual page of `command`, a path such as `["config", "check"]`; of `observer` itself if it
+/// is empty.
 ///
 /// # Errors
-/// When `out` fails, or with [`io::ErrorKind::NotFound`] when there is no such command.
-pub fn write_man(command: &[String], out: &mut dyn Write) -> io::Result<()> {
+/// With [`io::ErrorKind::NotFound`] when there is no such command.
+pub fn man(command: &[String]) -> io::Result<String> {
     let mut page = Cli::command();
     page.build();
     for name in command {
@@ -267,7 +265,9 @@ pub fn write_man(command: &[String], out: &mut dyn Write) -> io::Result<()> {
         };
         page = found.clone();
     }
-    clap_mangen::Man::new(page).render(out)
+    let mut text = Vec::new();
+    clap_mangen::Man::new(page).render(&mut text)?;
+    String::from_utf8(text).map_err(io::Error::other)
 }
 
 impl Sources {
@@ -550,17 +550,11 @@ mod tests {
     #[test]
     fn completions_and_manual_pages_know_every_command() {
         for shell in Shell::value_variants() {
-            let mut script = Vec::new();
-            write_completions(*shell, &mut script).unwrap();
-            assert!(
-                String::from_utf8(script).unwrap().contains("completions"),
-                "{shell}"
-            );
+            assert!(completions(*shell).contains("completions"), "{shell}");
         }
         let man = |command: &[&str]| {
             let command: Vec<_> = command.iter().map(ToString::to_string).collect();
-            let mut page = Vec::new();
-            write_man(&command, &mut page).map(|()| String::from_utf8(page).unwrap())
+            super::man(&command)
         };
         assert!(man(&[]).unwrap().contains("observer\\-config(1)"));
         assert!(man(&["run"]).unwrap().contains("\\-\\-gauge\\-url"));

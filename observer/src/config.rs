@@ -21,7 +21,7 @@ pub use error::{ConfigError, Place, TargetProblem};
 pub use general::{KernelSettings, LogSettings, WebSettings};
 pub use settings::{Settings, TargetSettings};
 pub use value::{
-    Cgroup, Chain, HttpUrl, Listen, Name, Netns, Span, Text, ValueError, WebAddress, Within,
+    Cgroup, HttpUrl, Listen, Name, Netns, Span, Text, ValueError, WebAddress, Whole, Within,
 };
 
 /// Most targets of one observer.

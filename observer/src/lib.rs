@@ -5,6 +5,7 @@
 
 pub mod api;
 pub mod args;
+mod chain;
 pub mod check;
 pub mod claim;
 pub mod config;

@@ -1,6 +1,5 @@
 //! `observer`: the command line. Reads arguments, runs the command, exits with its code.
 #![expect(
-    clippy::print_stdout,
     clippy::print_stderr,
     reason = "a command line talks: stdout is data, stderr is talk"
 )]
@@ -11,9 +10,14 @@ mod one_shot;
 mod run;
 mod top;
 
-use std::{io, process::ExitCode};
+use std::{
+    io::{self, Write as _},
+    process::ExitCode,
+};
 
-use observer::args::{self, Command, ConfigCommand};
+use anyhow::Context as _;
+
+use observer::args::{self, Command, ConfigCommand, Output};
 
 /// What the conventions for monitoring plugins call UNKNOWN.
 const UNKNOWN: u8 = 3;
@@ -22,24 +26,48 @@ fn main() -> ExitCode {
     let command = match args::parse(std::env::args_os()) {
         Ok(command) => command,
         Err(usage) if usage.exit_code == 0 => {
-            print!("{}", usage.text);
-            return ExitCode::SUCCESS;
+            return finish(say(&usage.text).map(|()| ExitCode::SUCCESS), 1);
         }
         Err(usage) => {
             eprint!("{}", usage.text);
             return ExitCode::from(usage.exit_code);
         }
     };
-    let failure_code = match command {
-        Command::Check { .. } => UNKNOWN,
-        _ => 1,
+    let Command::Check { output, .. } = command else {
+        return finish(execute(command), 1);
     };
-    match execute(command) {
+    let outcome = execute(command);
+    if let Err(error) = &outcome
+        && output == Output::Table
+    {
+        // What runs plugins reads stdout only, one line of it. A `|` would end the text.
+        let text = format!("{error:#}").replace('|', "/");
+        let line = text.lines().next().unwrap_or_default();
+        let told = say(&format!("OBSERVER UNKNOWN - {line}\n"));
+        return finish(told.and(outcome), UNKNOWN);
+    }
+    finish(outcome, UNKNOWN)
+}
+
+fn finish(outcome: anyhow::Result<ExitCode>, failure_code: u8) -> ExitCode {
+    match outcome {
         Ok(code) => code,
         Err(error) => {
             eprintln!("error: {error:#}");
             ExitCode::from(failure_code)
         }
+    }
+}
+
+/// Writes data to stdout. A reader that has seen enough and left, as `head` does, is no error.
+fn say(text: &str) -> anyhow::Result<()> {
+    let mut out = io::stdout().lock();
+    let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    match written {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(error).context("write to standard output")
+        }
+        _ => Ok(()),
     }
 }
 
@@ -58,7 +86,7 @@ fn execute(command: Command) -> anyhow::Result<ExitCode> {
             let config = sources.load()?;
             run::init_log(config.log);
             let verdict = one_shot::check(config)?;
-            print!("{}", verdict.render(output, verbose)?);
+            say(&verdict.render(output, verbose)?)?;
             return Ok(ExitCode::from(verdict.exit_code()));
         }
         Command::Sockets {
@@ -68,24 +96,24 @@ fn execute(command: Command) -> anyhow::Result<ExitCode> {
         } => {
             let config = sources.load()?;
             run::init_log(config.log);
-            print!("{}", list_sockets::list(&config, query, output)?);
+            say(&list_sockets::list(&config, query, output)?)?;
         }
         Command::Top { sources, url } => top::top(*sources, url)?,
         Command::Doctor { sources, output } => {
             let config = sources.load()?;
             let report = doctor_report::Report::new(&config)?;
-            print!("{}", report.render(output)?);
+            say(&report.render(output)?)?;
             return Ok(ExitCode::from(report.exit_code()));
         }
         Command::Config(ConfigCommand::Check(sources)) => {
             let config = sources.load()?;
-            println!("ok: {} target(s)", config.targets.len());
+            say(&format!("ok: {} target(s)\n", config.targets.len()))?;
         }
         Command::Config(ConfigCommand::Default) => {
-            print!("{}", observer::config::Config::default_text());
+            say(observer::config::Config::default_text())?;
         }
-        Command::Completions { shell } => args::write_completions(shell, &mut io::stdout())?,
-        Command::Man { command } => args::write_man(&command, &mut io::stdout())?,
+        Command::Completions { shell } => say(&args::completions(shell))?,
+        Command::Man { command } => say(&args::man(&command)?)?,
     }
     Ok(ExitCode::SUCCESS)
 }

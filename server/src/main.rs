@@ -73,6 +73,8 @@ fn write_man() -> ExitCode {
     let page = clap_mangen::Man::new(Arguments::command().name("plumbline-server")).section("8");
     match page.render(&mut std::io::stdout()) {
         Ok(()) => ExitCode::SUCCESS,
+        // A reader that has seen enough and left, as `head` does, is no error.
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(_) => ExitCode::FAILURE,
     }
 }

@@ -124,19 +124,21 @@ pub(super) fn in_words(suspects: &Suspects) -> String {
         if count == 0 {
             continue;
         }
-        let mut peers: Vec<String> = suspects
+        let peers: Vec<String> = suspects
             .list
             .iter()
             .filter(|suspect| suspect.kind == kind)
             .take(NAMED)
             .map(|suspect| suspect.peer.to_string())
             .collect();
-        if peers.is_empty() {
-            peers.push("not among those listed".to_owned());
-        } else if count > peers.len() {
-            peers.push("…".to_owned());
-        }
-        let _ = write!(text, " {count} of them {what}: {}.", peers.join(", "));
+        let named = match (peers.len(), count) {
+            (0, _) => "not among those listed".to_owned(),
+            (named, count) if count > named => {
+                format!("{} and {} more", peers.join(", "), count - named)
+            }
+            _ => peers.join(", "),
+        };
+        let _ = write!(text, " {count} of them {what}: {named}.");
     }
     if suspects.source == Source::Kernel
         && let Some(failure) = &suspects.failure

@@ -27,6 +27,8 @@ use std::time::{Duration, Instant};
 use futures_util::future::join_all;
 use url::Url;
 
+use crate::chain::Chain;
+
 pub use access::{Access, Authorization, SecretError};
 pub use body::{BodyError, Form};
 pub use connection::ConnectError;
@@ -215,12 +217,6 @@ impl Reason {
 impl fmt::Display for Failure {
     /// One sentence with the whole chain of causes.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.url, self.reason)?;
-        let mut cause = std::error::Error::source(&self.reason);
-        while let Some(error) = cause {
-            write!(f, ": {error}")?;
-            cause = error.source();
-        }
-        Ok(())
+        write!(f, "{} {}", self.url, Chain(&self.reason))
     }
 }

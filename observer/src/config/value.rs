@@ -13,6 +13,8 @@ use std::time::Duration;
 use serde::de::{self, Deserialize, Deserializer};
 use url::Url;
 
+use crate::chain::Chain;
+
 /// Longest target name. Unit: bytes.
 const MAX_NAME: usize = 64;
 
@@ -305,29 +307,23 @@ impl<'de, const LEAST: u32, const MOST: u32> Deserialize<'de> for Within<LEAST, 
     }
 }
 
-/// An error with all of its causes in one sentence, for readers of errors that take only text.
+/// An error told with all of its causes, for readers of errors that do not ask for causes.
 #[derive(Debug)]
-pub struct Chain<E>(E);
+pub struct Whole<E>(E);
 
-impl<E: Error> fmt::Display for Chain<E> {
+impl<E: Error> fmt::Display for Whole<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.0)?;
-        let mut cause = self.0.source();
-        while let Some(error) = cause {
-            write!(f, ": {error}")?;
-            cause = error.source();
-        }
-        Ok(())
+        Chain(&self.0).fmt(f)
     }
 }
 
-impl<E: Error> Error for Chain<E> {}
+impl<E: Error> Error for Whole<E> {}
 
 impl<T: FromStr<Err: Error>> FromStr for Text<T> {
-    type Err = Chain<T::Err>;
+    type Err = Whole<T::Err>;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        text.parse().map(Self).map_err(Chain)
+        text.parse().map(Self).map_err(Whole)
     }
 }
 

@@ -1,7 +1,6 @@
 //! Asks the source at a beat, and keeps the trend of every target.
 
 use std::collections::HashMap;
-use std::error::Error;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
@@ -10,6 +9,7 @@ use tokio::time::MissedTickBehavior;
 use super::source::{Source, SourceError};
 use super::trend::Trend;
 use crate::api::{SocketList, TargetReport};
+use crate::chain::Chain;
 use crate::sockets::Query;
 
 /// Between two answers that are asked for.
@@ -61,7 +61,11 @@ pub(super) async fn poll(
         }
         let want = wanted.borrow_and_update().clone();
         let update = ask(&mut source, &mut trends, want).await;
-        if updates.send(update.map_err(chain)).await.is_err() {
+        if updates
+            .send(update.map_err(|error| Chain(&error).to_string()))
+            .await
+            .is_err()
+        {
             return;
         }
     }
@@ -98,15 +102,4 @@ async fn ask(
         None => None,
     };
     Ok(Snapshot { targets, sockets })
-}
-
-/// An error with its causes.
-fn chain(error: SourceError) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }

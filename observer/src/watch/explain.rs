@@ -14,8 +14,9 @@ use tokio::time::sleep;
 
 use super::{endpoint::WitnessError, target::Target};
 use crate::{
+    chain::Chain,
     check::{IsCounted, Seen, Suspects},
-    claim::{ListError, Listed, Lister},
+    claim::{Listed, Lister},
     config::Counts as Counted,
     sock_diag::{Entry, state_name},
     sockets::ClassName,
@@ -70,7 +71,7 @@ impl Target {
         Ok(match later {
             Ok(listed) => between(&listed, &seen),
             Err(error) => Suspects {
-                failure: Some(failure(lister, &error)),
+                failure: Some(format!("{} {}", lister.shown_url(), Chain(&error))),
                 ..self.of_kernel(&seen)
             },
         })
@@ -106,16 +107,6 @@ impl Target {
 
 fn between([earlier, later]: &[Vec<Listed>; 2], [was, is]: &[Vec<Seen>; 2]) -> Suspects {
     Suspects::between([earlier, later], [was, is])
-}
-
-fn failure(lister: &Lister, error: &ListError) -> String {
-    let mut text = format!("{} {error}", lister.shown_url());
-    let mut cause = std::error::Error::source(error);
-    while let Some(error) = cause {
-        text.push_str(&format!(": {error}"));
-        cause = error.source();
-    }
-    text
 }
 
 fn seen(entry: &Entry, tracked: Option<&Socket>, counted: Counted, now: Duration) -> Seen {

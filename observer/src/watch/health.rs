@@ -258,6 +258,5 @@ fn report(port: u16, before: Option<Blind>, health: &Health, survey: &Survey) {
 }
 
 fn log_failure(error: &WitnessError) {
-    let cause = std::error::Error::source(error).map(ToString::to_string);
-    tracing::warn!(%error, cause, "the witnesses cannot be compared");
+    tracing::warn!(error = chain(error), "the witnesses cannot be compared");
 }

@@ -197,7 +197,8 @@ impl Target {
                 }
                 sampled.await;
             }
-            let verdict = self.decide(&reading, ends);
+            // It dumps sockets, which blocks for as long as there are some.
+            let verdict = tokio::task::block_in_place(|| self.decide(&reading, ends));
             // At once rather than at the next interval: a quiet moment may be short. One at a time,
             // or an unsettled drift would make ever more checks.
             if verdict == Verdict::Unsettled && readings.is_empty() {

@@ -19,8 +19,8 @@ pub(crate) const QEMU: &str = "qemu-system-x86_64";
 
 /// Debian's own kernels are for the host's architecture: without KVM, but not another's.
 const MACHINE: &[&str] = &[
-    // On one thread. Attaching a program patches the kernel's code by way of int3, and with a thread
-    // for each CPU one may run into an int3 that another has taken away: "Oops: int3".
+    // On one thread: with a thread for each CPU, guests were seen to panic with "Oops: int3" while a
+    // program was attached. The kernel patches its code by way of int3 then; the cause is not proven.
     "-accel",
     "tcg,thread=single",
     "-cpu",

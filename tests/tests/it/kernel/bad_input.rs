@@ -92,6 +92,27 @@ async fn a_url_that_is_none_is_said_with_its_place() {
             "{ended:?}"
         );
         assert_eq!(ended.stderr.lines().count(), 1, "{ended:?}");
+        // What runs plugins reads their stdout; that of the others is for data.
+        let said: Vec<&str> = ended.stdout.lines().collect();
+        match (subcommand, &said[..]) {
+            ("check", [line]) => assert!(line.starts_with("OBSERVER UNKNOWN - "), "{ended:?}"),
+            (_, lines) => assert!(lines.is_empty(), "{ended:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_reader_of_stdout_that_has_left_is_no_error() {
+    for line in ["completions zsh", "man", "config default", "run --help"] {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let mut program = Prepared::program().expect("program");
+        program.args(line.split(' ')).stdout(writer);
+        let ended = program.output().expect("it ends");
+        assert!(
+            ended.status.success() && ended.stderr.is_empty(),
+            "{ended:?}"
+        );
     }
 }
 

@@ -58,17 +58,21 @@ async fn phantoms_are_named_and_churn_adds_none() {
     let crowd = scene.crowd(1).await;
     let churn = crowd.churn(Kind::WebSocket, Ending::Clean, 4_000, 16);
     let looks = async {
+        let mut looked = 0;
         for _ in 0..40 {
             let report = scene.report().await.expect("a report");
             let verdict = report["verdict"].as_str().unwrap_or_default();
             if verdict == "over" && !report["suspects"].is_null() {
                 assert_eq!(suspected(&report).1, 5, "{report:#}");
+                looked += 1;
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
+        looked
     };
-    let (churned, ()) = tokio::join!(churn, looks);
+    let (churned, looked) = tokio::join!(churn, looks);
     churned.expect("churn");
+    assert!(looked > 0, "no look found the drift under churn");
     scene.suspects("connections", "phantom", phantoms).await;
 
     let (status, said) = scene.check(&["--verbose"]).await;
