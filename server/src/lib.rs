@@ -12,6 +12,7 @@ mod bus;
 mod channel;
 pub mod config;
 mod gateway;
+mod group_commit;
 mod http;
 mod management;
 mod message;

@@ -73,6 +73,8 @@ pub(crate) enum Queue {
     Outbound,
     /// Acks on their way to the database.
     Ack,
+    /// Messages on their way to the database, whose senders wait for the answer.
+    Store,
 }
 
 impl Queue {
@@ -80,6 +82,7 @@ impl Queue {
         match self {
             Self::Outbound => "outbound",
             Self::Ack => "ack",
+            Self::Store => "store",
         }
     }
 }
@@ -148,7 +151,7 @@ impl MetricsService {
                 .counter(catalogue::HTTP_ACCEPT_ERRORS, [port.label()])
                 .increment(0);
         }
-        for queue in [Queue::Outbound, Queue::Ack] {
+        for queue in [Queue::Outbound, Queue::Ack, Queue::Store] {
             service
                 .counter(catalogue::CHANNEL_DROPPED, [queue.label()])
                 .increment(0);

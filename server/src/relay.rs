@@ -13,6 +13,7 @@ use crate::{
     channel::Sender,
     config::Config,
     gateway::hub::Hub,
+    group_commit::Posted,
     http::{authentication::Authentication, error::ApiError},
     metrics_service::MetricsService,
     rate::Rate,
@@ -29,6 +30,7 @@ pub(crate) struct Relay {
     pub(crate) authentication: Authentication,
     pub(crate) hub: Arc<Hub>,
     pub(crate) acks: Sender<Ack>,
+    pub(crate) messages: Sender<Posted>,
     pub(crate) accounts_rate: Rate<IpAddr>,
     pub(crate) messages_rate: Rate<AccountId>,
 }

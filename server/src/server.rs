@@ -15,6 +15,7 @@ use crate::{
     channel::{Receiver, channel},
     config::Config,
     gateway::{delivery, hub::Hub},
+    group_commit::{self, Posted},
     http::{self, authentication::Authentication},
     management,
     metrics_service::{MetricsError, MetricsService, Port, Queue},
@@ -54,6 +55,7 @@ pub enum StartError {
 pub struct Server {
     relay: Arc<Relay>,
     ack_queue: Receiver<Ack>,
+    message_queue: Receiver<Posted>,
     public: TcpListener,
     management: TcpListener,
     public_address: SocketAddr,
@@ -73,6 +75,7 @@ impl Server {
         let hub = Arc::new(Hub::new(&config, Arc::clone(&metrics)));
         let attachments = Arc::new(Attachments::open(&config, Arc::clone(&metrics)).await?);
         let (acks, ack_queue) = channel(Queue::Ack, config.ack_capacity, &metrics);
+        let (messages, message_queue) = channel(Queue::Store, config.store_capacity, &metrics);
         Ok(Self {
             public_address: public.local_addr().map_err(StartError::Address)?,
             management_address: management.local_addr().map_err(StartError::Address)?,
@@ -87,8 +90,10 @@ impl Server {
                 attachments,
                 hub,
                 acks,
+                messages,
             }),
             ack_queue,
+            message_queue,
             public,
             management,
         })
@@ -112,6 +117,7 @@ impl Server {
         let Self {
             relay,
             ack_queue,
+            message_queue,
             public,
             management,
             ..
@@ -130,7 +136,15 @@ impl Server {
         ));
         let ack_writer = tokio::spawn({
             let relay = Arc::clone(&relay);
-            async move { delivery::write_acks(ack_queue, &relay.store, &relay.hub).await }
+            async move { group_commit::write_acks(ack_queue, &relay.store, &relay.hub).await }
+        });
+        let message_writer = tokio::spawn({
+            let relay = Arc::clone(&relay);
+            let limit = config.pending_limit.into();
+            async move {
+                let Relay { store, bus, .. } = &*relay;
+                group_commit::write_messages(message_queue, store, &**bus, limit).await;
+            }
         });
         let (stop_management, management_stop) = watch::channel(false);
         tokio::spawn(accept::serve(
@@ -159,9 +173,10 @@ impl Server {
             relay.hub.end_sessions(config.drain_spread.get()).await;
             relay.hub.wait_until_empty().await;
             stop_public.closed().await;
-            // Nobody acks any more; what was acked becomes durable.
+            // Nobody sends or acks any more; what was sent or acked becomes durable.
+            relay.messages.close();
             relay.acks.close();
-            let _ = ack_writer.await;
+            let _ = tokio::join!(message_writer, ack_writer);
         };
         let is_drained = timeout(config.drain_timeout.get(), drained).await.is_ok();
         // A database that does not answer holds up nobody's end.

@@ -130,6 +130,10 @@ impl Claimant {
     }
 }
 
+/// Largest body that is parsed where it was read, because another thread takes longer to wake than
+/// this takes to parse. Unit: bytes.
+const PARSED_AT_ONCE: usize = 16 * 1024;
+
 /// Reads what one URL says.
 async fn read_part(fetcher: &mut Fetcher, selector: &Arc<Selector>) -> Reading {
     let started = Instant::now();
@@ -152,10 +156,15 @@ async fn read_part(fetcher: &mut Fetcher, selector: &Arc<Selector>) -> Reading {
         started,
         finished,
     } = scrape;
-    let selector = Arc::clone(selector);
-    // Up to 16 MiB are parsed: too long to hold up a thread of the runtime.
-    let parsed = tokio::task::spawn_blocking(move || read_claim(&body, format, &selector));
-    let outcome = match parsed.await.expect("a parser does not panic") {
+    let parsed = if body.len() <= PARSED_AT_ONCE {
+        read_claim(&body, format, selector)
+    } else {
+        let selector = Arc::clone(selector);
+        // Up to 16 MiB are parsed: too long to hold up a thread of the runtime.
+        let parsed = tokio::task::spawn_blocking(move || read_claim(&body, format, &selector));
+        parsed.await.expect("a parser does not panic")
+    };
+    let outcome = match parsed {
         Ok(claim) => Outcome::Claimed(claim),
         Err(error @ ClaimError::Syntax(_)) => Outcome::Down(failure(Reason::Claim(error))),
         Err(error) => Outcome::Missing(failure(Reason::Claim(error))),

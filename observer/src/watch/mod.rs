@@ -11,12 +11,10 @@ mod listing;
 pub mod observation;
 mod place;
 pub mod reconcile;
+mod sampler;
 pub mod target;
 
-use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::Context as _;
 use tokio::task::JoinSet;
@@ -30,12 +28,8 @@ use crate::{
 use endpoint::{Endpoint, Surroundings};
 use health::Watched;
 use kernel::Kernel;
+use sampler::Sampler;
 use target::Target;
-
-/// Between two samples of the counts: each reads a few map values.
-const SAMPLE: Duration = Duration::from_millis(50);
-/// Between two samples where no program counts: each dumps the sockets.
-const DUMP: Duration = Duration::from_millis(250);
 
 /// Everything that is watched.
 pub struct Watch {
@@ -137,7 +131,8 @@ impl Watch {
     /// Starts to watch; everything stops when the returned set is dropped.
     ///
     /// # Errors
-    /// When the certificates that a claim's URL needs cannot be loaded.
+    /// When the certificates that a claim's URL needs cannot be loaded, or there can be no further
+    /// thread.
     pub fn spawn(&self) -> anyhow::Result<JoinSet<()>> {
         let mut tasks = JoinSet::new();
         for watched in &self.endpoints {
@@ -163,27 +158,14 @@ impl Watch {
             tasks.spawn(Arc::clone(target).judge(receiver));
             tasks.spawn(Arc::clone(target).explain(lister));
         }
-        tasks.spawn(sample(self.targets.clone(), Arc::clone(&self.kernel)));
-        Ok(tasks)
-    }
-}
-
-async fn sample(targets: Vec<Arc<Target>>, kernel: Arc<Kernel>) {
-    let period = match kernel.probe() {
-        Some(_) => SAMPLE,
-        None => DUMP,
-    };
-    let mut beat = tokio::time::interval(period);
-    beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        beat.tick().await;
-        // Netlink and BPF system calls block for as long as they take.
-        tokio::task::block_in_place(|| {
-            for target in &targets {
-                target.sample();
-            }
-            kernel.flush_log();
+        let sampler = Sampler::start(self.targets.clone(), Arc::clone(&self.kernel))
+            .context("start the thread that samples")?;
+        tasks.spawn(async move {
+            // It samples for as long as the other tasks run.
+            let _sampler = sampler;
+            std::future::pending().await
         });
+        Ok(tasks)
     }
 }
 

@@ -1,17 +1,12 @@
-//! What runs beside the sessions: messages from the bus to them, acks from them to the database.
+//! What runs beside the sessions: messages from the bus to them.
 
 use std::sync::Arc;
 
 use crate::{
     bus::{Event, Heard, Subscription},
-    channel::Receiver,
     gateway::hub::Hub,
     metrics_service::MetricsService,
-    store::{Ack, Store},
 };
-
-/// Most acks that are made durable at once.
-const BATCH: usize = 256;
 
 /// Hands what the bus tells to the sessions, until the bus is gone.
 pub(crate) async fn deliver(
@@ -25,21 +20,6 @@ pub(crate) async fn deliver(
             Heard::Missed(events) => {
                 metrics.count_events_missed(events);
                 hub.fall_behind();
-            }
-        }
-    }
-}
-
-/// Makes acks durable, many at once, until their queue is closed and empty.
-pub(crate) async fn write_acks(mut acks: Receiver<Ack>, store: &Store, hub: &Hub) {
-    while let Some(first) = acks.receive().await {
-        let mut batch = vec![first];
-        batch.extend(acks.take(BATCH - 1));
-        match store.delete_acked(&batch).await {
-            Ok(()) => batch.iter().for_each(|ack| hub.settle(ack, true)),
-            Err(error) => {
-                tracing::warn!(%error, acks = batch.len(), "acks lost, their messages are sent again");
-                batch.iter().for_each(|ack| hub.settle(ack, false));
             }
         }
     }

@@ -163,7 +163,7 @@ impl Hub {
     }
 
     /// Tells every session of the recipient what became of an ack.
-    pub(super) fn settle(&self, ack: &Ack, is_durable: bool) {
+    pub(crate) fn settle(&self, ack: &Ack, is_durable: bool) {
         for session in self.sessions_of(&ack.recipient) {
             session.settle(Settled {
                 id: ack.id,

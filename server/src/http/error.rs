@@ -11,7 +11,10 @@ use axum::{
 };
 use serde::Serialize;
 
-use crate::{attachments::S3Error, store::StoreError};
+use crate::{
+    attachments::S3Error,
+    store::{NotStored, StoreError},
+};
 
 /// Why a request was not done.
 #[derive(Debug, thiserror::Error)]
@@ -55,6 +58,12 @@ pub(crate) enum ApiError {
     /// The recipient has too many messages waiting.
     #[error("the recipient has too many messages waiting")]
     RecipientFull,
+    /// The database cannot hold the text of a message.
+    #[error("this text cannot be stored")]
+    Unfit,
+    /// More messages wait to be stored than allowed.
+    #[error("too many messages wait to be stored")]
+    Busy,
     /// S3 failed.
     #[error("attachments are not available")]
     S3(#[from] S3Error),
@@ -88,8 +97,10 @@ impl ApiError {
             Self::SlowBody => StatusCode::REQUEST_TIMEOUT,
             Self::BrokenBody => StatusCode::BAD_REQUEST,
             Self::TooMany(_) | Self::RecipientFull => StatusCode::TOO_MANY_REQUESTS,
-            Self::NoRecipient | Self::NoAttachment => StatusCode::UNPROCESSABLE_ENTITY,
-            Self::TooManySessions | Self::Draining | Self::Store(_) | Self::S3(_) => {
+            Self::NoRecipient | Self::NoAttachment | Self::Unfit => {
+                StatusCode::UNPROCESSABLE_ENTITY
+            }
+            Self::TooManySessions | Self::Draining | Self::Busy | Self::Store(_) | Self::S3(_) => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
             Self::Randomness(_) | Self::Panic => StatusCode::INTERNAL_SERVER_ERROR,
@@ -106,10 +117,23 @@ impl ApiError {
             }
             Self::TooManySessions
             | Self::Draining
+            | Self::Busy
             | Self::Store(_)
             | Self::S3(_)
             | Self::RecipientFull => Some(Duration::from_secs(1)),
             _ => None,
+        }
+    }
+}
+
+impl From<NotStored> for ApiError {
+    fn from(reason: NotStored) -> Self {
+        match reason {
+            NotStored::NoRecipient => Self::NoRecipient,
+            NotStored::NoAttachment => Self::NoAttachment,
+            NotStored::Full => Self::RecipientFull,
+            NotStored::Unfit => Self::Unfit,
+            NotStored::Failed(error) => Self::Store(error),
         }
     }
 }

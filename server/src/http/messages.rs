@@ -13,9 +13,10 @@ use uuid::Uuid;
 use super::error::ApiError;
 use crate::{
     account::AccountId,
-    bus::Event,
+    channel::Refused,
+    group_commit::Posted,
     relay::{Relay, now},
-    store::{NewMessage, Stored},
+    store::NewMessage,
 };
 
 /// The request.
@@ -33,7 +34,7 @@ pub(super) struct Accepted {
     id: Uuid,
 }
 
-/// Stores a message and tells the bus.
+/// Has a message stored.
 pub(super) async fn send(
     State(relay): State<Arc<Relay>>,
     headers: HeaderMap,
@@ -62,26 +63,15 @@ pub(super) async fn send(
         attachment,
         sent_at: now(),
     };
-    // In a task of its own: a client that leaves now must not leave a message that is stored but
-    // of which no session hears.
-    let task = tokio::spawn(async move { store(&relay, message).await });
-    // The task is never cancelled, so what is left is a panic.
-    task.await.map_err(|_| ApiError::Panic)??;
+    let (posted, stored) = Posted::new(message);
+    relay
+        .messages
+        .send(posted)
+        .map_err(|refused| match refused {
+            Refused::Full => ApiError::Busy,
+            Refused::Closed => ApiError::Draining,
+        })?;
+    // It is never left unanswered, so what is left is a panic.
+    stored.await.map_err(|_| ApiError::Panic)??;
     Ok((StatusCode::ACCEPTED, Json(Accepted { id })))
-}
-
-async fn store(relay: &Relay, message: NewMessage) -> Result<(), ApiError> {
-    match relay
-        .store
-        .store_message(message, relay.config.pending_limit.into())
-        .await?
-    {
-        Stored::Message(message) => {
-            relay.bus.publish(Event::Stored(Arc::new(message))).await;
-            Ok(())
-        }
-        Stored::NoRecipient => Err(ApiError::NoRecipient),
-        Stored::NoAttachment => Err(ApiError::NoAttachment),
-        Stored::Full => Err(ApiError::RecipientFull),
-    }
 }

@@ -101,9 +101,9 @@ catalogue! {
     WS_MESSAGES_RECEIVED = Kind::Counter, "ws_messages_received_total" [] "messages"
         "Data messages read from WebSockets, valid or not; pongs and close frames do not count.";
     CHANNEL_DEPTH = Kind::Gauge, "channel_queue_depth" ["type"] "messages"
-        "Messages now in a queue: `outbound` (to the sessions, summed) or `ack` (to the database).";
+        "Messages now in a queue: `outbound` (to the sessions, summed), `ack` or `store` (to the database; what one commit takes has left it).";
     CHANNEL_DROPPED = Kind::Counter, "channel_dropped_messages" ["type"] "messages"
-        "Messages that a full queue refused; none is lost, each is still in the database and is delivered later.";
+        "Messages that a full queue refused. None is lost: of `outbound` and `ack` each is still in the database and is delivered later, of `store` the sender was told to try again.";
     BUS_EVENTS_PUBLISHED = Kind::Counter, "message_bus_events_published_total" [] "events"
         "Events handed to the message bus.";
     BUS_EVENTS_MISSED = Kind::Counter, "message_bus_events_missed_total" [] "events"
@@ -117,7 +117,7 @@ catalogue! {
     DB_CONNECT = Kind::Histogram(FAST), "db_connect_duration_seconds" [] "seconds"
         "Time spent opening a new database connection.";
     DB_QUERY = Kind::Histogram(FAST), "db_query_duration_seconds" ["statement", "outcome"] "seconds"
-        "Time spent executing a statement; outcome ok, refused (a constraint said no), failed or cancelled.";
+        "Time spent executing a statement, or a transaction of all that waited for it (`store_messages`, `delete_acked`); outcome ok, refused (the data or a constraint said no), failed or cancelled.";
     S3_UPLOAD = Kind::Histogram(SLOW), "s3_upload_duration_seconds" ["outcome"] "seconds"
         "Time from an upload's first byte to the stored object, as fast as the client sends; outcome ok, failed or cancelled.";
     S3_DOWNLOAD = Kind::Histogram(SLOW), "s3_download_duration_seconds" ["outcome"] "seconds"

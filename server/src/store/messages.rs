@@ -1,6 +1,6 @@
 //! Messages: stored before their sender is answered, deleted when their recipient acked.
 
-use sqlx::{Connection as _, FromRow};
+use sqlx::{AnyConnection, Connection as _, FromRow};
 use uuid::Uuid;
 
 use super::{Store, StoreError};
@@ -19,16 +19,19 @@ pub(crate) struct NewMessage {
     pub(crate) sent_at: i64,
 }
 
-/// What became of a message.
-pub(crate) enum Stored {
-    /// It is durable.
-    Message(Message),
+/// Why a message is not stored.
+#[derive(Clone, Debug)]
+pub(crate) enum NotStored {
     /// No such account.
     NoRecipient,
     /// The sender has no such attachment.
     NoAttachment,
     /// The recipient has too many messages waiting.
     Full,
+    /// The database takes no such text, whatever else is tried.
+    Unfit,
+    /// The database failed.
+    Failed(StoreError),
 }
 
 /// A message that an account has received.
@@ -48,82 +51,51 @@ struct Row {
 }
 
 impl Store {
-    /// Stores a message; when this returns [`Stored::Message`], it survives a power failure.
-    pub(crate) async fn store_message(
+    /// Stores messages in one transaction, and says of each what became of it: those that it returns
+    /// survive a power failure.
+    ///
+    /// One that the database refuses takes no other with it: each is then stored by itself.
+    pub(crate) async fn store_messages(
         &self,
-        message: NewMessage,
+        messages: Vec<NewMessage>,
         pending_limit: i64,
-    ) -> Result<Stored, StoreError> {
-        let NewMessage {
-            id,
-            recipient,
-            sender,
-            body,
-            attachment,
-            sent_at,
-        } = message;
+    ) -> Vec<Result<Message, NotStored>> {
+        let together = self.store_together(&messages, pending_limit).await;
+        let results = match together {
+            Err(error) if error.is_refusal() && messages.len() > 1 => {
+                let mut results = Vec::new();
+                for message in messages.chunks(1) {
+                    let alone = self.store_together(message, pending_limit).await;
+                    results.extend(spread(alone, 1));
+                }
+                results
+            }
+            together => spread(together, messages.len()),
+        };
+        let numbered = messages.into_iter().zip(results);
+        numbered
+            .map(|(message, result)| Ok(message.stored_as(result?)))
+            .collect()
+    }
+
+    /// Stores all that can be stored, or none if the database fails or refuses one.
+    async fn store_together(
+        &self,
+        messages: &[NewMessage],
+        pending_limit: i64,
+    ) -> Result<Vec<Result<Sequence, NotStored>>, StoreError> {
         let mut connection = self.pool.acquire().await?;
-        let (database, statement) = connection.statement("store_message");
-        let attachment_id = attachment.map(|id| id.to_string());
+        let (database, statement) = connection.statement("store_messages");
         let work = async {
             let mut transaction = database.begin().await?;
-            if let Some(attachment) = &attachment_id {
-                let owned: Option<i64> =
-                    sqlx::query_scalar("select size from attachments where id = $1 and owner = $2")
-                        .bind(attachment)
-                        .bind(sender.as_str())
-                        .fetch_optional(&mut *transaction)
-                        .await?;
-                if owned.is_none() {
-                    return Ok(Err(Stored::NoAttachment));
-                }
-                sqlx::query(
-                    "insert into attachment_recipients (attachment, recipient) values ($1, $2) \
-                     on conflict do nothing",
-                )
-                .bind(attachment)
-                .bind(recipient.as_str())
-                .execute(&mut *transaction)
-                .await?;
+            let mut results = Vec::with_capacity(messages.len());
+            for message in messages {
+                results.push(message.store(&mut transaction, pending_limit).await?);
             }
-            let sequence: Option<Sequence> = sqlx::query_scalar(
-                "insert into messages (id, recipient, sender, body, attachment, sent_at) \
-                 select $1, $2, $3, $4, $5, $6 where (select count(*) from \
-                 (select 1 from messages where recipient = $2 limit $7) as pending) < $7 \
-                 returning sequence",
-            )
-            .bind(id.to_string())
-            .bind(recipient.as_str())
-            .bind(sender.as_str())
-            .bind(&body)
-            .bind(&attachment_id)
-            .bind(sent_at)
-            .bind(pending_limit)
-            .fetch_optional(&mut *transaction)
-            .await?;
-            let Some(sequence) = sequence else {
-                return Ok(Err(Stored::Full));
-            };
             transaction.commit().await?;
-            Ok(Ok(sequence))
+            Ok(results)
         };
-        let result = statement.run(work).await;
-        if matches!(&result, Err(StoreError::Statement { source: sqlx::Error::Database(error), .. }) if error.is_foreign_key_violation())
-        {
-            return Ok(Stored::NoRecipient);
-        }
-        Ok(match result? {
-            Ok(sequence) => Stored::Message(Message {
-                sequence,
-                id,
-                recipient,
-                sender,
-                body,
-                attachment,
-                sent_at,
-            }),
-            Err(refusal) => refusal,
-        })
+        statement.run(work).await
     }
 
     /// The oldest messages for `recipient` after `after` that are not acked, at most `limit`.
@@ -177,6 +149,107 @@ impl Store {
             transaction.commit().await
         };
         statement.run(work).await
+    }
+}
+
+/// What became of each of `count` messages that were stored together or not at all.
+fn spread(
+    together: Result<Vec<Result<Sequence, NotStored>>, StoreError>,
+    count: usize,
+) -> Vec<Result<Sequence, NotStored>> {
+    together.unwrap_or_else(|error| {
+        let failure = if error.is_refusal() {
+            NotStored::Unfit
+        } else {
+            NotStored::Failed(error)
+        };
+        vec![Err(failure); count]
+    })
+}
+
+impl NewMessage {
+    /// Stores it if it may be stored. An error leaves the transaction of no use.
+    async fn store(
+        &self,
+        transaction: &mut AnyConnection,
+        pending_limit: i64,
+    ) -> Result<Result<Sequence, NotStored>, sqlx::Error> {
+        let attachment = self.attachment.map(|id| id.to_string());
+        let sequence: Option<Sequence> = sqlx::query_scalar(
+            "insert into messages (id, recipient, sender, body, attachment, sent_at) \
+             select $1, $2, $3, $4, $5, $6 \
+             where exists (select 1 from accounts where id = $2) \
+             and ($5 is null or exists (select 1 from attachments where id = $5 and owner = $3)) \
+             and (select count(*) from \
+             (select 1 from messages where recipient = $2 limit $7) as pending) < $7 \
+             returning sequence",
+        )
+        .bind(self.id.to_string())
+        .bind(self.recipient.as_str())
+        .bind(self.sender.as_str())
+        .bind(&self.body)
+        .bind(&attachment)
+        .bind(self.sent_at)
+        .bind(pending_limit)
+        .fetch_optional(&mut *transaction)
+        .await?;
+        let Some(sequence) = sequence else {
+            return self.obstacle(transaction).await.map(Err);
+        };
+        if let Some(attachment) = &attachment {
+            sqlx::query(
+                "insert into attachment_recipients (attachment, recipient) values ($1, $2) \
+                 on conflict do nothing",
+            )
+            .bind(attachment)
+            .bind(self.recipient.as_str())
+            .execute(&mut *transaction)
+            .await?;
+        }
+        Ok(Ok(sequence))
+    }
+
+    /// Why it may not be stored. Neither accounts nor attachments are ever deleted.
+    async fn obstacle(&self, transaction: &mut AnyConnection) -> Result<NotStored, sqlx::Error> {
+        if let Some(attachment) = self.attachment {
+            let owned: Option<i64> =
+                sqlx::query_scalar("select size from attachments where id = $1 and owner = $2")
+                    .bind(attachment.to_string())
+                    .bind(self.sender.as_str())
+                    .fetch_optional(&mut *transaction)
+                    .await?;
+            if owned.is_none() {
+                return Ok(NotStored::NoAttachment);
+            }
+        }
+        let recipient: Option<String> = sqlx::query_scalar("select id from accounts where id = $1")
+            .bind(self.recipient.as_str())
+            .fetch_optional(transaction)
+            .await?;
+        Ok(match recipient {
+            None => NotStored::NoRecipient,
+            Some(_) => NotStored::Full,
+        })
+    }
+
+    fn stored_as(self, sequence: Sequence) -> Message {
+        let Self {
+            id,
+            recipient,
+            sender,
+            body,
+            attachment,
+            sent_at,
+        } = self;
+        Message {
+            sequence,
+            id,
+            recipient,
+            sender,
+            body,
+            attachment,
+            sent_at,
+        }
     }
 }
 

@@ -11,21 +11,21 @@ mod pool;
 use std::{path::Path, sync::Arc};
 
 pub(crate) use attachments::Attachment;
-pub(crate) use messages::{Ack, NewMessage, Stored};
+pub(crate) use messages::{Ack, NewMessage, NotStored};
 pub use pool::OpenError;
 use pool::Pool;
 
 use crate::{breaker::Open, config::Config, metrics_service::MetricsService};
 
-/// Why the store did not do what it was asked.
-#[derive(Debug, thiserror::Error)]
+/// Why the store did not do what it was asked; all who asked at once are told the same.
+#[derive(Clone, Debug, thiserror::Error)]
 pub(crate) enum StoreError {
     /// The database kept failing and is left alone for a while.
     #[error("the database is not available")]
     Unavailable(#[from] Open),
     /// No connection became free, or none could be opened.
     #[error("no database connection")]
-    Connection(#[source] sqlx::Error),
+    Connection(#[source] Arc<sqlx::Error>),
     /// The database did not answer in time.
     #[error("statement `{statement}` was not answered")]
     Mute {
@@ -38,8 +38,29 @@ pub(crate) enum StoreError {
         /// The statement's name.
         statement: &'static str,
         /// What the database said.
-        source: sqlx::Error,
+        source: Arc<sqlx::Error>,
     },
+}
+
+impl StoreError {
+    /// Whether the database works and merely said no: to a constraint that is violated, or to data
+    /// that it cannot hold.
+    fn is_refusal(&self) -> bool {
+        let Self::Statement { source, .. } = self else {
+            return false;
+        };
+        source.as_database_error().is_some_and(|error| {
+            // Class 22 of SQLSTATE is "data exception", such as a text with a NUL. SQLite has no
+            // SQLSTATE: its codes are shorter, and it holds any text.
+            let is_data = error
+                .code()
+                .is_some_and(|code| code.len() == 5 && code.starts_with("22"));
+            is_data
+                || error.is_unique_violation()
+                || error.is_foreign_key_violation()
+                || error.is_check_violation()
+        })
+    }
 }
 
 /// The database of one relay.

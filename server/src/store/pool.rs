@@ -187,7 +187,7 @@ impl Pool {
             Err(error) => {
                 waiting.finish("failed");
                 admission.record(false, Instant::now());
-                Err(StoreError::Connection(error))
+                Err(StoreError::Connection(error.into()))
             }
         }
     }
@@ -301,11 +301,14 @@ impl Statement<'_, '_> {
             .await
             .map_err(|_| StoreError::Mute { statement })
             .and_then(|result| {
-                result.map_err(|source| StoreError::Statement { statement, source })
+                result.map_err(|error| StoreError::Statement {
+                    statement,
+                    source: Arc::new(error),
+                })
             });
         let outcome = match &result {
             Ok(_) => "ok",
-            Err(StoreError::Statement { source, .. }) if is_refusal(source) => "refused",
+            Err(error) if error.is_refusal() => "refused",
             Err(_) => "failed",
         };
         stopwatch.finish(outcome);
@@ -314,14 +317,4 @@ impl Statement<'_, '_> {
         admission.record(is_working, Instant::now());
         result
     }
-}
-
-/// Whether the database works and merely said no.
-fn is_refusal(error: &sqlx::Error) -> bool {
-    let error = error.as_database_error();
-    error.is_some_and(|error| {
-        error.is_unique_violation()
-            || error.is_foreign_key_violation()
-            || error.is_check_violation()
-    })
 }

@@ -195,7 +195,7 @@ async fn a_database_that_falls_silent_is_given_up() {
     drop(lock);
     let answer = answer.unwrap();
     assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE, "{answer:?}");
-    let failed = [("statement", "store_message"), ("outcome", "failed")];
+    let failed = [("statement", "store_messages"), ("outcome", "failed")];
     relay
         .expect("db_query_duration_seconds_count", &failed, 1.0)
         .await

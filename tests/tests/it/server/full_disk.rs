@@ -77,7 +77,7 @@ async fn a_full_disk_loses_nothing_that_was_accepted() {
     );
     // Another process sees what is durable.
     assert_eq!(committed(&relay, mount_point.path()), accepted.len());
-    let failed = [("statement", "store_message"), ("outcome", "failed")];
+    let failed = [("statement", "store_messages"), ("outcome", "failed")];
     let page = relay.scrape().await.unwrap();
     assert!(
         page.value("db_query_duration_seconds_count", &failed)

@@ -264,7 +264,7 @@ async fn waits_and_statements_are_timed_by_outcome(database: Database) {
     let count = |labels: [(&str, &str); 2]| page.value("db_query_duration_seconds_count", &labels);
     assert_eq!(count(statement("create_account", "ok")).unwrap(), 1.0);
     assert_eq!(count(statement("find_account", "ok")).unwrap(), 1.0);
-    assert_eq!(count(statement("store_message", "refused")).unwrap(), 1.0);
+    assert_eq!(count(statement("store_messages", "ok")).unwrap(), 1.0);
     let waits = |outcome| [("outcome", outcome)];
     assert_eq!(page.value(WAITS, &waits("acquired")).unwrap(), 3.0);
 

@@ -12,6 +12,7 @@ mod conformance;
 mod durability;
 mod endings;
 mod full_disk;
+mod group_commit;
 mod half_open;
 mod hostile;
 mod metrics;
@@ -74,6 +75,7 @@ async fn every_scenario_holds_on_postgresql() {
     metrics::run_all(&postgres).await;
     breakers::run_all(&postgres).await;
     relaying::run_all(&postgres).await;
+    group_commit::run_all(&postgres).await;
     endings::run_all(&postgres).await;
     durability::run_all(&postgres).await;
     drop(postgres);

@@ -1,0 +1,219 @@
+//! Messages that are made durable together: each has its own answer, whatever the others are, and
+//! whether or not its sender stays for it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use http::{StatusCode, header};
+use serde_json::json;
+use tests::database::{Database, Lock};
+use tests::relay::{Account, Relay};
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+use super::{scenarios, start};
+
+scenarios!(
+    a_bad_message_takes_no_other_with_it,
+    a_sender_that_leaves_takes_no_message_with_it,
+    a_full_queue_is_answered_and_seen,
+);
+
+const STORE: &[(&str, &str)] = &[("type", "store")];
+const QUERIES: &str = "db_query_duration_seconds_count";
+
+/// A relay that has one message in its hands and waits for a locked database with it.
+struct Held {
+    relay: Arc<Relay>,
+    from: Account,
+    to: Account,
+    lock: Lock,
+    first: JoinHandle<anyhow::Result<String>>,
+    /// Transactions that had stored messages before.
+    stored: f64,
+}
+
+impl Held {
+    async fn start(database: &Database, flags: &[&str]) -> Held {
+        let relay = Arc::new(start(database, flags).await);
+        let (from, to) = (
+            relay.account().await.unwrap(),
+            relay.account().await.unwrap(),
+        );
+        // From here on the sender is known, and nobody asks the locked database for it.
+        let before = relay.send(&from, &to, "before").await.unwrap();
+        let mut client = relay.connect(&to).await.unwrap();
+        client.ack(&before).await.unwrap();
+        client.close().await.unwrap();
+
+        let acquired = [("outcome", "acquired")];
+        let acquisitions = "db_pool_wait_duration_seconds_count";
+        let page = relay.scrape().await.unwrap();
+        let taken = page.value(acquisitions, &acquired).unwrap() + 1.0;
+        let stored = page.value(QUERIES, &outcome("ok")).unwrap();
+        let lock = database.lock().unwrap();
+        let first = tokio::spawn({
+            let (relay, from, to) = (Arc::clone(&relay), from.clone(), to.clone());
+            async move { relay.send(&from, &to, "first").await }
+        });
+        relay.expect(acquisitions, &acquired, taken).await.unwrap();
+        Held {
+            relay,
+            from,
+            to,
+            lock,
+            first,
+            stored,
+        }
+    }
+}
+
+fn outcome(outcome: &str) -> [(&str, &str); 2] {
+    [("statement", "store_messages"), ("outcome", outcome)]
+}
+
+/// The bodies that come to the recipient, and whatever comes beyond so many within a moment.
+async fn receive(relay: &Relay, to: &Account, count: usize) -> Vec<String> {
+    let mut client = relay.connect(to).await.unwrap();
+    let mut bodies = Vec::new();
+    while bodies.len() < count {
+        let message = client.receive().await.unwrap();
+        bodies.push(message["body"].as_str().unwrap().to_owned());
+    }
+    let more = timeout(Duration::from_millis(300), client.receive()).await;
+    assert!(more.is_err(), "{more:?} after {bodies:?}");
+    bodies.sort();
+    bodies
+}
+
+async fn a_bad_message_takes_no_other_with_it(database: Database) {
+    let Held {
+        relay,
+        from,
+        to,
+        lock,
+        first,
+        stored,
+    } = Held::start(&database, &[]).await;
+    let stranger = "00000000-0000-4000-8000-000000000000";
+    let messages = [
+        json!({"to": to.id, "body": "good"}),
+        // PostgreSQL holds no such text, and ends the transaction that tries.
+        json!({"to": to.id, "body": "a\u{0}b"}),
+        json!({"to": stranger, "body": "to nobody"}),
+        json!({"to": to.id, "body": "with nothing", "attachment": stranger}),
+        json!({"to": to.id, "body": "good too"}),
+    ];
+    let answers = join_all(messages.iter().map(|message| relay.post(&from, message)));
+    let (answers, ()) = tokio::join!(answers, async {
+        let queued = messages.len() as f64;
+        let all = relay.expect("channel_queue_depth", STORE, queued);
+        all.await.unwrap();
+        drop(lock);
+    });
+    first.await.unwrap().unwrap();
+    let statuses: Vec<u16> = answers
+        .into_iter()
+        .map(|answer| answer.unwrap().status.as_u16())
+        .collect();
+    let page = relay.scrape().await.unwrap();
+    let is_counted = |name: &str, count: f64| {
+        assert_eq!(
+            page.value(QUERIES, &outcome(name)).unwrap(),
+            count,
+            "{name}"
+        );
+    };
+    if database.is_sqlite() {
+        assert_eq!(statuses, [202, 202, 422, 422, 202]);
+        // One transaction for the first, one for all others.
+        is_counted("ok", stored + 2.0);
+        let bodies = receive(&relay, &to, 4).await;
+        assert_eq!(bodies, ["a\u{0}b", "first", "good", "good too"]);
+    } else {
+        assert_eq!(statuses, [202, 422, 422, 422, 202]);
+        // The five together are refused, and of the five by themselves the one.
+        is_counted("refused", 2.0);
+        is_counted("ok", stored + 5.0);
+        let bodies = receive(&relay, &to, 3).await;
+        assert_eq!(bodies, ["first", "good", "good too"]);
+    }
+}
+
+async fn a_sender_that_leaves_takes_no_message_with_it(database: Database) {
+    let Held {
+        relay,
+        from,
+        to,
+        lock,
+        first,
+        ..
+    } = Held::start(&database, &[]).await;
+    let body = json!({"to": to.id, "body": "farewell"}).to_string();
+    let request = format!(
+        "POST /v1/messages HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\n\
+         Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        from.token,
+        body.len()
+    );
+    let mut leaver = TcpStream::connect(relay.public).await.unwrap();
+    leaver.write_all(request.as_bytes()).await.unwrap();
+    let queued = relay.expect("channel_queue_depth", STORE, 1.0);
+    queued.await.unwrap();
+    drop(leaver);
+    let left = [
+        ("method", "POST"),
+        ("route", "/v1/messages"),
+        ("status", "499"),
+    ];
+    relay
+        .expect("http_requests_total", &left, 1.0)
+        .await
+        .unwrap();
+    // Its message stays in the queue, and others go their way with it.
+    let (third, ()) = tokio::join!(relay.send(&from, &to, "third"), async {
+        let queued = relay.expect("channel_queue_depth", STORE, 2.0);
+        queued.await.unwrap();
+        drop(lock);
+    });
+    third.unwrap();
+    first.await.unwrap().unwrap();
+    let bodies = receive(&relay, &to, 3).await;
+    assert_eq!(bodies, ["farewell", "first", "third"]);
+}
+
+async fn a_full_queue_is_answered_and_seen(database: Database) {
+    let Held {
+        relay,
+        from,
+        to,
+        lock,
+        first,
+        ..
+    } = Held::start(&database, &["--store-capacity=2"]).await;
+    let (second, third, ()) = tokio::join!(
+        relay.send(&from, &to, "second"),
+        relay.send(&from, &to, "third"),
+        async {
+            let full = relay.expect("channel_queue_depth", STORE, 2.0);
+            full.await.unwrap();
+            let message = json!({"to": to.id, "body": "one too many"});
+            let refused = relay.post(&from, &message).await.unwrap();
+            assert_eq!(refused.status, StatusCode::SERVICE_UNAVAILABLE);
+            assert!(refused.headers.contains_key(header::RETRY_AFTER));
+            let dropped = relay.expect("channel_dropped_messages", STORE, 1.0);
+            dropped.await.unwrap();
+            drop(lock);
+        }
+    );
+    for sent in [first.await.unwrap(), second, third] {
+        sent.unwrap();
+    }
+    let bodies = receive(&relay, &to, 3).await;
+    assert_eq!(bodies, ["first", "second", "third"]);
+    let empty = relay.expect("channel_queue_depth", STORE, 0.0);
+    empty.await.unwrap();
+}
