@@ -6,15 +6,22 @@
 use std::{
     fs::File,
     io,
-    os::{fd::AsFd as _, unix::fs::MetadataExt as _},
+    os::{
+        fd::AsFd as _,
+        unix::fs::{MetadataExt as _, OpenOptionsExt as _},
+    },
     path::PathBuf,
     sync::mpsc,
     thread,
 };
 
+use rustix::fs::{FsWord, OFlags, fstatfs};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use crate::{config::Netns, privileges};
+
+/// The file system of namespaces: `NSFS_MAGIC` in `linux/magic.h`.
+const NSFS: FsWord = 0x6e73_6673;
 
 /// A network namespace, kept from vanishing while it is held.
 #[derive(Debug)]
@@ -53,7 +60,14 @@ impl NetworkNamespace {
             Netns::Path(path) => path.clone(),
         };
         let open = || {
-            let file = File::open(&path)?;
+            // A path that is no namespace may be a FIFO: to open it must not wait for its writer.
+            let file = File::options()
+                .read(true)
+                .custom_flags(OFlags::NONBLOCK.bits().cast_signed())
+                .open(&path)?;
+            if fstatfs(&file)?.f_type != NSFS {
+                return Err(io::Error::other("this is no namespace"));
+            }
             let inode = file.metadata()?.ino();
             let own = std::fs::metadata("/proc/self/ns/net")?.ino();
             let is_own = inode == own;
@@ -154,5 +168,28 @@ impl Doorkeeper {
             .send(errand)
             .map_err(|_| has_ended(mpsc::RecvError))?;
         result.recv().map_err(has_ended)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+
+    use super::*;
+
+    #[test]
+    fn what_is_no_namespace_is_refused_at_once() {
+        NetworkNamespace::open(&Netns::SelfNs).expect("one's own");
+
+        let folder = tempfile::tempdir().expect("a folder");
+        let (file, fifo) = (folder.path().join("file"), folder.path().join("fifo"));
+        std::fs::write(&file, "").expect("write");
+        // Nobody will ever write into it.
+        mknodat(CWD, &fifo, FileType::Fifo, Mode::RUSR, 0).expect("mkfifo");
+        for path in [file, fifo] {
+            let error = NetworkNamespace::open(&Netns::Path(path)).expect_err("no namespace");
+            assert_eq!(error.source.to_string(), "this is no namespace");
+            assert!(!error.is_absent());
+        }
     }
 }

@@ -26,7 +26,7 @@ pub struct Query {
     /// List the greatest first
     #[arg(long, value_enum)]
     pub sort: Option<Sort>,
-    /// List at most this many [default: 100]
+    /// List at most this many, up to 10000 [default: 100]
     #[arg(long, value_name = "N")]
     pub limit: Option<usize>,
 }
