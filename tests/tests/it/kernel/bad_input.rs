@@ -5,7 +5,7 @@ use std::process::Command;
 
 use serde_json::json;
 use tests::claim_page::ClaimPage;
-use tests::observer::{Ended, Observer, Prepared, Watched};
+use tests::observer::{BOUND, Ended, Observer, Prepared, Watched};
 use tests::scripted::{Scripted, UPGRADE};
 use tests::{kernel_or_skip, port, skip};
 
@@ -137,7 +137,7 @@ async fn a_target_that_does_not_listen_is_said_to_be_so() {
     let port = port::free().expect("port");
     let page = ClaimPage::serve().await.expect("page");
     let targets = [Watched::new("it", &format!(":{port}"), &page.url())];
-    let observer = Observer::start(&targets).await.expect("observer");
+    let mut observer = Observer::start(&targets).await.expect("observer");
     let sentence = format!("it: blind: nothing listens on :{port}.");
     let blind = [
         ("verdict", json!("blind")),
@@ -150,6 +150,9 @@ async fn a_target_that_does_not_listen_is_said_to_be_so() {
             .filter(|line| line.contains("reason=not_listening"))
             .count()
     };
+    // What is published first may be read first.
+    let line = observer.process.wait_for_log("reason=not_listening", BOUND);
+    line.await.expect("a line of the log");
     assert_eq!(logged(&observer.process.log()), 1);
 
     let ended = run("check", &targets).await;
