@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result, ensure};
 use clap::ValueEnum;
 
 use crate::build_ebpf::build_ebpf;
-use crate::page::Page;
+use crate::page::{Page, circumstances};
 use crate::services::{Interrupt, Ports, Service, wait_for};
 use crate::setup::{self, Purpose};
 use crate::workspace;
@@ -131,6 +131,14 @@ struct Report {
     section: String,
     /// For the record.
     ratios: Vec<Ratio>,
+}
+
+impl Report {
+    /// A section that ends with its ratios and where they were measured.
+    fn with_ratios(mut section: String, ratios: Vec<Ratio>) -> Self {
+        section += &format!("{}\n{}.\n", render_ratios(&ratios), circumstances());
+        Self { section, ratios }
+    }
 }
 
 /// Measures, prints what was found, and writes it down.

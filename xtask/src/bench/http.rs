@@ -6,9 +6,8 @@ use anyhow::{Context as _, Result};
 use serde_json::Value;
 
 use super::companion::run;
-use super::figure::{Goal, Ratio, Spread, render_ratios};
+use super::figure::{Goal, Ratio, Spread};
 use super::{Report, Run};
-use crate::page::circumstances;
 use crate::workspace;
 
 /// Measures.
@@ -71,11 +70,6 @@ pub(super) fn bench(settings: &Run) -> Result<Report> {
         let measuring = Spread::of(&beyond(all));
         writeln!(section, "| {label} | {} | {measuring} |", Spread::of(all))?;
     }
-    write!(
-        section,
-        "\n{}\n{}.\n",
-        render_ratios(&ratios),
-        circumstances()
-    )?;
-    Ok(Report { section, ratios })
+    section.push('\n');
+    Ok(Report::with_ratios(section, ratios))
 }

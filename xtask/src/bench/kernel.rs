@@ -13,10 +13,9 @@ use ureq::Agent;
 
 use super::bpf_stats::{Hook, Measuring, Runs};
 use super::companion::{Companion, Observer, run_release, start_empty};
-use super::figure::{Goal, Ratio, Spread, render_ratios};
+use super::figure::{Goal, Ratio, Spread};
 use super::wrk::Wrk;
 use super::{Report, Run, echo_server, usage};
-use crate::page::circumstances;
 use crate::services::{Ports, Service, release_program};
 use crate::verdict::client;
 
@@ -34,9 +33,7 @@ pub(super) fn bench(run: &Run) -> Result<Report> {
     let mut section = "## What the programs cost in the kernel\n\n".to_owned();
     changes.render(&mut section)?;
     packets.render(&mut section)?;
-    section += &render_ratios(&ratios);
-    write!(section, "\n{}.\n", circumstances())?;
-    Ok(Report { section, ratios })
+    Ok(Report::with_ratios(section, ratios))
 }
 
 /// One companion's rounds under connections that each carry one request.

@@ -9,10 +9,9 @@ use serde_json::Value;
 use ureq::Agent;
 
 use super::companion::{Companion, run_release};
-use super::figure::{Goal, Ratio, Spread, render_ratios};
+use super::figure::{Goal, Ratio, Spread};
 use super::wrk::Wrk;
 use super::{Report, Run, echo_server};
-use crate::page::circumstances;
 use crate::services::Ports;
 use crate::verdict::client;
 
@@ -164,7 +163,5 @@ pub(super) fn bench(run: &Run) -> Result<Report> {
     for series in &series {
         series.render(&mut section)?;
     }
-    section += &render_ratios(&ratios);
-    write!(section, "\n{}.\n", circumstances())?;
-    Ok(Report { section, ratios })
+    Ok(Report::with_ratios(section, ratios))
 }

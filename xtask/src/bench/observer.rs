@@ -13,9 +13,8 @@ use ureq::Agent;
 
 use super::claim::Claim;
 use super::companion::{Observer, run};
-use super::figure::{Goal, Ratio, Spread, render_ratios, short};
+use super::figure::{Goal, Ratio, Spread, short};
 use super::{Report, Run, usage};
-use crate::page::circumstances;
 use crate::services::{Interrupt, Ports, Service, wait_for};
 use crate::step::pause;
 use crate::verdict::client;
@@ -88,10 +87,7 @@ pub(super) fn bench(run: &Run) -> Result<Report> {
         all.push(watch(scene, &client, run).with_context(|| scene.label())?);
     }
     let ratios = ratios(&all, run);
-    Ok(Report {
-        section: render(&all, &ratios)?,
-        ratios,
-    })
+    Ok(Report::with_ratios(render(&all)?, ratios))
 }
 
 fn ratios(all: &[Taken], run: &Run) -> Vec<Ratio> {
@@ -308,7 +304,7 @@ impl Exporter {
     }
 }
 
-fn render(all: &[Taken], ratios: &[Ratio]) -> Result<String> {
+fn render(all: &[Taken]) -> Result<String> {
     let mut text = String::new();
     writeln!(
         text,
@@ -345,7 +341,5 @@ fn render(all: &[Taken], ratios: &[Ratio]) -> Result<String> {
     }
     text +=
         "\nThe maps are made at the start for `max-sockets`, here 262,144, whatever is open.\n\n";
-    text += &render_ratios(ratios);
-    write!(text, "\n{}.\n", circumstances())?;
     Ok(text)
 }

@@ -10,9 +10,8 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
 use super::companion::{START_BOUND, run, run_release};
-use super::figure::{Goal, Ratio, Spread, render_ratios};
+use super::figure::{Goal, Ratio, Spread};
 use super::{Report, Run, wait_for_listener};
-use crate::page::circumstances;
 use crate::services::{Interrupt, Ports, Service, release_program, wait_for};
 use crate::workspace;
 
@@ -273,13 +272,8 @@ pub(super) fn bench(settings: &Run) -> Result<Report> {
         ratios.push(Ratio::new(name, spread, Goal::AtLeast(0.5)));
     }
     let arguments = crowd.arguments(Ports::DEFAULT.public, seconds).join(" ");
-    write!(
-        section,
-        "\n```console\n$ bench_relay {arguments}\n```\n\n{}\n{}.\n",
-        render_ratios(&ratios),
-        circumstances()
-    )?;
-    Ok(Report { section, ratios })
+    write!(section, "\n```console\n$ bench_relay {arguments}\n```\n\n")?;
+    Ok(Report::with_ratios(section, ratios))
 }
 
 fn sqlite_commits(folder: &Path, seconds: u64) -> Result<f64> {
@@ -368,13 +362,8 @@ pub(super) fn fan(settings: &Run) -> Result<Report> {
             goal,
         ));
     }
-    write!(
-        section,
-        "\n{}\n{}.\n",
-        render_ratios(&ratios),
-        circumstances()
-    )?;
-    Ok(Report { section, ratios })
+    section.push('\n');
+    Ok(Report::with_ratios(section, ratios))
 }
 
 /// Builds the server without metrics beside the real one, which is built again after it.

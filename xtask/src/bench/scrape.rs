@@ -10,10 +10,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use ureq::Agent;
 
-use super::figure::{Goal, Ratio, Spread, render_ratios};
+use super::figure::{Goal, Ratio, Spread};
 use super::wrk::Wrk;
 use super::{Report, Run, wait_for_listener};
-use crate::page::circumstances;
 use crate::services::{Interrupt, Ports, Service, release_program};
 use crate::step::pause;
 use crate::verdict::client;
@@ -76,13 +75,8 @@ pub(super) fn bench(run: &Run) -> Result<Report> {
         )?;
     }
     let load = load(Ports::DEFAULT.public, seconds).arguments().join(" ");
-    write!(
-        section,
-        "\n```console\n$ wrk {load}\n```\n\n{}\n{}.\n",
-        render_ratios(&ratios),
-        circumstances()
-    )?;
-    Ok(Report { section, ratios })
+    write!(section, "\n```console\n$ wrk {load}\n```\n\n")?;
+    Ok(Report::with_ratios(section, ratios))
 }
 
 fn measure(buckets: usize, rounds: u64, seconds: u64, run: &Run) -> Result<Page> {
