@@ -5,16 +5,20 @@
 
 pub mod catalogue;
 mod measurement;
+mod requests;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 pub use catalogue::render_markdown;
 use catalogue::{Bound, CATALOGUE, Kind, Metric};
-pub(crate) use measurement::{Level, Request, Stopwatch};
+use http::Method;
+pub(crate) use measurement::{Level, Stopwatch};
 use metrics::{Counter, Gauge, Histogram, Key, Label, Level as Verbosity, Metadata, Recorder as _};
 use metrics_exporter_prometheus::{
     BuildError, Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder,
 };
+pub(crate) use requests::Request;
+use requests::Requests;
 
 use crate::config::Buckets;
 
@@ -78,6 +82,9 @@ pub(crate) enum Queue {
 }
 
 impl Queue {
+    /// Each at the place of its discriminant.
+    const ALL: [Self; 3] = [Self::Outbound, Self::Ack, Self::Store];
+
     fn label(self) -> &'static str {
         match self {
             Self::Outbound => "outbound",
@@ -91,7 +98,9 @@ impl Queue {
 pub struct MetricsService {
     recorder: PrometheusRecorder,
     handle: PrometheusHandle,
+    requests: Requests,
     active_connections: Gauge,
+    queue_depths: [Gauge; Queue::ALL.len()],
     sessions_opened: Counter,
     messages_sent: Counter,
     messages_received: Counter,
@@ -127,13 +136,16 @@ impl MetricsService {
             true => Counter::noop(),
             false => recorder.register_counter(&key(metric, []), &METADATA),
         };
-        let gauge = |metric: Metric| match WITHOUT {
+        let gauge = |key: Key| match WITHOUT {
             true => Gauge::noop(),
-            false => recorder.register_gauge(&key(metric, []), &METADATA),
+            false => recorder.register_gauge(&key, &METADATA),
         };
         let service = Self {
             handle: recorder.handle(),
-            active_connections: gauge(catalogue::ACTIVE_CONNECTIONS),
+            requests: Requests::new(),
+            active_connections: gauge(key(catalogue::ACTIVE_CONNECTIONS, [])),
+            queue_depths: Queue::ALL
+                .map(|queue| gauge(key(catalogue::CHANNEL_DEPTH, [queue.label()]))),
             sessions_opened: counter(catalogue::WS_SESSIONS_OPENED),
             messages_sent: counter(catalogue::WS_MESSAGES_SENT),
             events_published: counter(catalogue::BUS_EVENTS_PUBLISHED),
@@ -151,13 +163,10 @@ impl MetricsService {
                 .counter(catalogue::HTTP_ACCEPT_ERRORS, [port.label()])
                 .increment(0);
         }
-        for queue in [Queue::Outbound, Queue::Ack, Queue::Store] {
+        for queue in Queue::ALL {
             service
                 .counter(catalogue::CHANNEL_DROPPED, [queue.label()])
                 .increment(0);
-            service
-                .gauge(catalogue::CHANNEL_DEPTH, [queue.label()])
-                .set(0);
         }
         Ok(service)
     }
@@ -174,8 +183,12 @@ impl MetricsService {
     }
 
     /// Starts to observe a request. Dropped unanswered, it is a client that left.
-    pub(crate) fn observe_request(&self, method: &'static str, route: &'static str) -> Request<'_> {
-        Request::start(self, method, route)
+    pub(crate) fn observe_request(
+        self: &Arc<Self>,
+        method: &Method,
+        matched: Option<&str>,
+    ) -> Request {
+        Request::start(self, method, matched)
     }
 
     /// Counts an accepted connection for as long as the guard lives.
@@ -235,7 +248,7 @@ impl MetricsService {
 
     /// Counts an item in a queue for as long as the guard lives.
     pub(crate) fn hold_queued(&self, queue: Queue) -> Level {
-        Level::hold(&self.gauge(catalogue::CHANNEL_DEPTH, [queue.label()]))
+        Level::hold(&self.queue_depths[queue as usize])
     }
 
     /// Counts an item that a full queue refused.

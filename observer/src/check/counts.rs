@@ -51,7 +51,7 @@ pub struct Samples {
 }
 
 impl Samples {
-    /// Most samples kept: at one every 50 ms, 5 minutes.
+    /// Most samples kept: at one every 100 ms, 10 minutes.
     const MOST: usize = 6_000;
 
     /// Keeps samples for at least `keep`, up to a bound on their number.

@@ -258,19 +258,19 @@ impl Probe {
         }
     }
 
-    /// Every tracked socket with its cookie. Entries that come or go meanwhile may be missed or
-    /// met twice.
+    /// Hands over every tracked socket with its cookie. Entries that come or go meanwhile may be
+    /// missed or met twice.
     ///
     /// # Errors
     /// When the kernel refuses the read.
-    pub fn sockets(&self) -> Result<Vec<(u64, Socket)>, MapAccessError> {
+    pub fn each_socket(&self, mut each: impl FnMut(u64, Socket)) -> Result<(), MapAccessError> {
         // The kernel restarts an iteration whose current key is removed: this bounds it.
         let most = 4 * self.max_sockets as usize;
-        lock(&self.sockets)
-            .iter()
-            .take(most)
-            .collect::<Result<_, _>>()
-            .map_err(access("SOCKETS"))
+        for entry in lock(&self.sockets).iter().take(most) {
+            let (cookie, socket) = entry.map_err(access("SOCKETS"))?;
+            each(cookie, socket);
+        }
+        Ok(())
     }
 
     /// Starts to track a socket, unless it is tracked already (`Ok(false)`).
@@ -323,6 +323,13 @@ impl Probe {
     #[must_use]
     pub fn programs(&self) -> Vec<ProgramReport> {
         programs::report(&self.ebpf)
+    }
+
+    /// Events that the kernel did not hand to the program of state changes:
+    /// [`ProgramReport::missed`].
+    #[must_use]
+    pub fn missed(&self) -> u64 {
+        programs::report_of(&self.ebpf, LIFECYCLE).missed
     }
 
     /// The programs' own log; it can be taken once.

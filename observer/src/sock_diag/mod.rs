@@ -8,4 +8,4 @@ mod netlink;
 mod wire;
 
 pub use netlink::{DumpError, SockDiag};
-pub use wire::{Entry, Info, States, WireError, parse as parse_datagram, state_name};
+pub use wire::{Entry, Info, Listed, States, WireError, parse as parse_datagram, state_name};

@@ -4,7 +4,7 @@ use std::io;
 
 use netlink_sys::{Socket, SocketAddr as NetlinkAddr, protocols::NETLINK_SOCK_DIAG};
 
-use super::wire::{self, Entry, States, WireError};
+use super::wire::{self, Entry, Listed, States, WireError};
 use crate::netns::NetworkNamespace;
 
 /// A dump failed.
@@ -46,14 +46,15 @@ impl SockDiag {
         })
     }
 
-    /// Lists the sockets with this local port in these states, each once, of both families.
+    /// Lists the sockets with this local port in these states, each once, of both families, in the
+    /// order of their cookies.
     ///
     /// It is no snapshot: a socket that comes or goes during the call may be in it or not.
     ///
     /// # Errors
     /// When the kernel does not answer with a complete dump.
     pub fn dump(&mut self, port: u16, states: States) -> Result<Vec<Entry>, DumpError> {
-        self.ask(&wire::requests(port, states, false))
+        self.collect(port, states, false)
     }
 
     /// The same, with each socket's `tcp_info`, which costs more.
@@ -61,23 +62,56 @@ impl SockDiag {
     /// # Errors
     /// When the kernel does not answer with a complete dump.
     pub fn dump_with_info(&mut self, port: u16, states: States) -> Result<Vec<Entry>, DumpError> {
-        self.ask(&wire::requests(port, states, true))
+        self.collect(port, states, true)
     }
 
-    fn ask(&mut self, requests: &[Vec<u8>]) -> Result<Vec<Entry>, DumpError> {
-        let mut entries = Vec::new();
-        for request in requests {
-            self.socket.send(request, 0)?;
-            loop {
-                let length = self.socket.recv(&mut &mut self.datagram[..], 0)?;
-                if wire::parse(&self.datagram[..length], &mut entries)? {
-                    break;
-                }
+    /// The same for those that are wanted, without all that counting does not need: a service may
+    /// have hundreds of thousands.
+    ///
+    /// # Errors
+    /// When the kernel does not answer with a complete dump.
+    pub fn list(
+        &mut self,
+        port: u16,
+        states: States,
+        is_wanted: impl Fn(&Entry) -> bool,
+    ) -> Result<Vec<Listed>, DumpError> {
+        let mut listed = Vec::new();
+        self.ask(&wire::request(port, states, false), |entry| {
+            if is_wanted(&entry) {
+                let Entry { cookie, state, .. } = entry;
+                listed.push(Listed { cookie, state });
             }
-        }
+        })?;
         // The kernel resumes a dump by bucket and position, and may meet a socket twice.
+        listed.sort_unstable_by_key(|socket| socket.cookie);
+        listed.dedup_by_key(|socket| socket.cookie);
+        Ok(listed)
+    }
+
+    fn collect(
+        &mut self,
+        port: u16,
+        states: States,
+        with_info: bool,
+    ) -> Result<Vec<Entry>, DumpError> {
+        let mut entries = Vec::new();
+        self.ask(&wire::request(port, states, with_info), |entry| {
+            entries.push(entry);
+        })?;
+        // As above.
         entries.sort_unstable_by_key(|entry| entry.cookie);
         entries.dedup_by_key(|entry| entry.cookie);
         Ok(entries)
+    }
+
+    fn ask(&mut self, request: &[u8], mut each: impl FnMut(Entry)) -> Result<(), DumpError> {
+        self.socket.send(request, 0)?;
+        loop {
+            let length = self.socket.recv(&mut &mut self.datagram[..], 0)?;
+            if wire::parse(&self.datagram[..length], &mut each)? {
+                return Ok(());
+            }
+        }
     }
 }

@@ -1,34 +1,50 @@
 //! `sock_diag` messages: what is asked and what is answered. Pure.
 //!
-//! Source: sock_diag(7), `include/uapi/linux/inet_diag.h`.
+//! A dump is asked for by the message of `inet_diag`'s first version. The kernel answers it for both
+//! families in one walk of its table; the second version (`SOCK_DIAG_BY_FAMILY`, as in sock_diag(7))
+//! takes a walk for each, and the walk is what a dump costs on a quiet host.
+//!
+//! Sources: `include/uapi/linux/netlink.h`, `include/uapi/linux/inet_diag.h`,
+//! `inet_diag_dump_compat()` of `net/ipv4/inet_diag.c`.
 
 use std::{
-    net::{IpAddr, SocketAddr},
+    io,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     time::Duration,
-};
-
-use netlink_packet_core::{
-    NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload,
-};
-use netlink_packet_sock_diag::{
-    AF_INET, AF_INET6, IPPROTO_TCP, SockDiagMessage,
-    inet::{ExtensionFlags, InetRequest, InetResponse, SocketId, StateFlags, Timer, nlas::Nla},
 };
 
 /// An answer that cannot be understood, or that is a refusal.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum WireError {
-    /// The kernel sent something that is no netlink message.
+    /// The kernel sent something that is no netlink message, or no whole one.
     #[error("not a sock_diag message")]
-    Decode(#[from] netlink_packet_core::DecodeError),
+    Malformed,
     /// The kernel refused the request.
     #[error("the kernel refused the dump")]
-    Refused(#[source] std::io::Error),
-    /// The kernel sent a message whose length leads nowhere.
-    #[error("a message of no length")]
-    Empty,
+    Refused(#[source] io::Error),
 }
+
+/// Bytes of `struct nlmsghdr`.
+const NETLINK_HEADER: usize = 16;
+/// `NLMSG_ERROR`.
+const ERROR: u16 = 2;
+/// `NLMSG_DONE`.
+const DONE: u16 = 3;
+/// `TCPDIAG_GETSOCK`: the request, and each socket of the answer.
+const GET_SOCKETS: u16 = 18;
+/// `NLM_F_REQUEST | NLM_F_DUMP`.
+const DUMP: u16 = 0x1 | 0x300;
+/// Bytes of `struct inet_diag_req`.
+const REQUEST: usize = 60;
+/// Bytes of `struct inet_diag_msg`, behind which attributes follow.
+const MESSAGE: usize = 72;
+/// `INET_DIAG_INFO`: the attribute that is a `struct tcp_info`.
+const TCP_INFO: u16 = 2;
+/// `idiag_timer` of a mini socket in TIME_WAIT.
+const TIME_WAIT_TIMER: u8 = 3;
+/// `AF_INET`.
+const INET: u8 = 2;
 
 /// A set of TCP states: bit `1 << state`, as in `inet_diag_req_v2.idiag_states`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,6 +75,23 @@ pub fn state_name(state: u8) -> &'static str {
         10 => "LISTEN",
         11 => "CLOSING",
         _ => "UNCONN",
+    }
+}
+
+/// One socket of a dump, as far as it takes to count it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// The socket cookie: the same that the BPF programs have for it.
+    pub cookie: u64,
+    /// TCP state, `include/net/tcp_states.h`.
+    pub state: u8,
+}
+
+impl Listed {
+    /// Whether it is ESTABLISHED.
+    #[must_use]
+    pub const fn is_established(&self) -> bool {
+        self.state == 1
     }
 }
 
@@ -105,191 +138,242 @@ pub struct Info {
     pub rtt: Duration,
 }
 
-/// The requests that list the sockets with a local port: one a family.
-pub(super) fn requests(port: u16, states: States, with_info: bool) -> [Vec<u8>; 2] {
-    let extensions = || {
-        if with_info {
-            ExtensionFlags::INFO
-        } else {
-            ExtensionFlags::empty()
-        }
-    };
-    [
-        (AF_INET, SocketId::new_v4()),
-        (AF_INET6, SocketId::new_v6()),
-    ]
-    .map(|(family, mut id)| {
-        id.source_port = port;
-        let mut header = NetlinkHeader::default();
-        header.flags = NLM_F_REQUEST | NLM_F_DUMP;
-        let mut message = NetlinkMessage::new(
-            header,
-            NetlinkPayload::from(SockDiagMessage::InetRequest(InetRequest {
-                family,
-                protocol: IPPROTO_TCP,
-                extensions: extensions(),
-                states: StateFlags::from_bits_retain(states.0),
-                socket_id: id,
-            })),
-        );
-        message.finalize();
-        let mut bytes = vec![0; message.buffer_len()];
-        message.serialize(&mut bytes);
-        bytes
-    })
+/// The request that lists the sockets with a local port, of both families.
+pub(super) fn request(
+    port: u16,
+    states: States,
+    with_info: bool,
+) -> [u8; NETLINK_HEADER + REQUEST] {
+    let mut bytes = [0; NETLINK_HEADER + REQUEST];
+    let mut put = |at: usize, field: &[u8]| bytes[at..at + field.len()].copy_from_slice(field);
+    let length = (NETLINK_HEADER + REQUEST) as u32;
+    put(0, &length.to_ne_bytes());
+    put(4, &GET_SOCKETS.to_ne_bytes());
+    put(6, &DUMP.to_ne_bytes());
+    // Of `struct inet_diag_req`: family (not looked at), idiag_ext, id.idiag_sport, idiag_states.
+    put(NETLINK_HEADER, &[INET]);
+    if with_info {
+        put(NETLINK_HEADER + 3, &[1 << (TCP_INFO - 1)]);
+    }
+    put(NETLINK_HEADER + 4, &port.to_be_bytes());
+    put(NETLINK_HEADER + 52, &states.0.to_ne_bytes());
+    bytes
 }
 
-/// Reads one datagram of an answer into `entries`; returns whether the dump is complete.
+/// Reads one datagram of an answer, socket by socket; returns whether the dump is complete.
 ///
 /// # Errors
 /// When the kernel refused the dump, or sent what no kernel sends.
-pub fn parse(mut datagram: &[u8], entries: &mut Vec<Entry>) -> Result<bool, WireError> {
+pub fn parse(mut datagram: &[u8], mut each: impl FnMut(Entry)) -> Result<bool, WireError> {
     while !datagram.is_empty() {
-        let message = NetlinkMessage::<SockDiagMessage>::deserialize(datagram)?;
-        let length = (message.header.length as usize).next_multiple_of(4);
-        if length == 0 {
-            return Err(WireError::Empty);
-        }
-        match message.payload {
-            NetlinkPayload::InnerMessage(SockDiagMessage::InetResponse(response)) => {
-                entries.extend(entry(&response));
+        let length = u32::from_ne_bytes(field(datagram, 0)?) as usize;
+        let body = datagram.get(NETLINK_HEADER..length);
+        let body = body.ok_or(WireError::Malformed)?;
+        match u16::from_ne_bytes(field(datagram, 4)?) {
+            GET_SOCKETS => {
+                if let Some(entry) = entry(body)? {
+                    each(entry);
+                }
             }
-            NetlinkPayload::Done(_) => return Ok(true),
-            NetlinkPayload::Error(error) if error.code.is_some() => {
-                return Err(WireError::Refused(error.to_io()));
+            // Both begin with an errno: negative, or 0 for none.
+            kind @ (DONE | ERROR) => {
+                let errno = i32::from_ne_bytes(field(body, 0)?);
+                if errno != 0 {
+                    let error = io::Error::from_raw_os_error(errno.saturating_neg());
+                    return Err(WireError::Refused(error));
+                }
+                if kind == DONE {
+                    return Ok(true);
+                }
             }
             _ => {}
         }
-        datagram = datagram.get(length..).unwrap_or_default();
+        datagram = datagram
+            .get(length.next_multiple_of(4)..)
+            .unwrap_or_default();
     }
     Ok(false)
 }
 
-/// None for the mini socket that TIME_WAIT leaves behind, also in its FIN_WAIT2 half: it bears the
-/// dead socket's cookie.
-fn entry(response: &InetResponse) -> Option<Entry> {
-    let header = &response.header;
-    if header.timer == Some(Timer::TimeWait) {
-        return None;
+/// Reads a `struct inet_diag_msg` and its attributes. None for the mini socket that TIME_WAIT
+/// leaves behind, also in its FIN_WAIT2 half: it bears the dead socket's cookie.
+fn entry(body: &[u8]) -> Result<Option<Entry>, WireError> {
+    let message: &[u8; MESSAGE] = body.first_chunk().ok_or(WireError::Malformed)?;
+    let [family, state, timer, _] = field(message, 0)?;
+    if timer == TIME_WAIT_TIMER {
+        return Ok(None);
     }
-    let id = &header.socket_id;
-    let [a, b, c, d, e, f, g, h] = id.cookie;
+    let address = |address: usize, port: usize| -> Result<SocketAddr, WireError> {
+        let ip = if family == INET {
+            IpAddr::V4(Ipv4Addr::from(field::<4>(message, address)?))
+        } else {
+            // As IPv4 where it is mapped.
+            IpAddr::V6(Ipv6Addr::from(field::<16>(message, address)?)).to_canonical()
+        };
+        Ok(SocketAddr::new(
+            ip,
+            u16::from_be_bytes(field(message, port)?),
+        ))
+    };
+    let number = |at: usize| Ok(u32::from_ne_bytes(field(message, at)?));
     // Two native u32, the low half first: sock_diag_save_cookie() of net/core/sock_diag.c.
-    let low = u32::from_ne_bytes([a, b, c, d]);
-    let high = u32::from_ne_bytes([e, f, g, h]);
-    Some(Entry {
+    let (low, high) = (number(44)?, number(48)?);
+    Ok(Some(Entry {
         cookie: u64::from(high) << 32 | u64::from(low),
-        state: header.state,
-        local: SocketAddr::new(unmapped(id.source_address), id.source_port),
-        peer: SocketAddr::new(unmapped(id.destination_address), id.destination_port),
-        inode: header.inode,
-        recv_queue: header.recv_queue,
-        send_queue: header.send_queue,
-        info: response.nlas.iter().find_map(|attribute| match attribute {
-            Nla::TcpInfo(info) => Some(Info {
-                since_data: Duration::from_millis(info.last_data_recv.into()),
-                since_ack: Duration::from_millis(info.last_ack_recv.into()),
-                bytes_received: info.bytes_received,
-                bytes_acked: info.bytes_acked,
-                rtt: Duration::from_micros(info.rtt.into()),
-            }),
-            _ => None,
-        }),
-    })
+        state,
+        local: address(8, 4)?,
+        peer: address(24, 6)?,
+        recv_queue: number(56)?,
+        send_queue: number(60)?,
+        inode: number(68)?,
+        info: tcp_info(&body[MESSAGE..])?,
+    }))
 }
 
-fn unmapped(address: IpAddr) -> IpAddr {
-    address.to_canonical()
+/// The attribute `INET_DIAG_INFO`, if it is among these.
+fn tcp_info(mut attributes: &[u8]) -> Result<Option<Info>, WireError> {
+    while !attributes.is_empty() {
+        let length = usize::from(u16::from_ne_bytes(field(attributes, 0)?));
+        let value = attributes.get(4..length).ok_or(WireError::Malformed)?;
+        if u16::from_ne_bytes(field(attributes, 2)?) == TCP_INFO {
+            let number = |at: usize| Ok(u32::from_ne_bytes(field(value, at)?));
+            return Ok(Some(Info {
+                since_data: Duration::from_millis(number(52)?.into()),
+                since_ack: Duration::from_millis(number(56)?.into()),
+                rtt: Duration::from_micros(number(68)?.into()),
+                bytes_acked: u64::from_ne_bytes(field(value, 120)?),
+                bytes_received: u64::from_ne_bytes(field(value, 128)?),
+            }));
+        }
+        attributes = attributes
+            .get(length.next_multiple_of(4)..)
+            .unwrap_or_default();
+    }
+    Ok(None)
+}
+
+fn field<const N: usize>(bytes: &[u8], at: usize) -> Result<[u8; N], WireError> {
+    let rest = bytes.get(at..).unwrap_or_default();
+    rest.first_chunk().copied().ok_or(WireError::Malformed)
 }
 
 #[cfg(test)]
 mod tests {
-    use std::net::{Ipv4Addr, Ipv6Addr};
-
-    use netlink_packet_sock_diag::inet::InetResponseHeader;
     use proptest::prelude::*;
 
     use super::*;
 
     const V4: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
-    fn answer(header: InetResponseHeader) -> Vec<u8> {
-        let response = InetResponse {
-            header,
-            nlas: Default::default(),
+    /// As the kernel writes it, field by field in its order.
+    fn answer(local: IpAddr, timer: u8, attributes: &[u8]) -> Vec<u8> {
+        let mut body = match local {
+            IpAddr::V4(_) => vec![2],
+            IpAddr::V6(_) => vec![10],
         };
-        let mut message = NetlinkMessage::new(
-            NetlinkHeader::default(),
-            NetlinkPayload::from(SockDiagMessage::InetResponse(Box::new(response))),
-        );
-        message.finalize();
-        let mut bytes = vec![0; message.buffer_len()];
-        message.serialize(&mut bytes);
-        bytes
+        body.extend([1, timer, 0]);
+        body.extend(3000_u16.to_be_bytes());
+        body.extend(40_000_u16.to_be_bytes());
+        let mut source = match local {
+            IpAddr::V4(v4) => v4.octets().to_vec(),
+            IpAddr::V6(v6) => v6.octets().to_vec(),
+        };
+        source.resize(16, 0);
+        body.extend(source);
+        body.extend([0; 16]);
+        // Interface; the cookie's low half 1, its high half 2; expires, queues, user, inode.
+        for number in [0_u32, 1, 2, 0, 3, 4, 0, 5] {
+            body.extend(number.to_ne_bytes());
+        }
+        body.extend(attributes);
+        message(GET_SOCKETS, &body)
     }
 
-    fn header(local: IpAddr, timer: Option<Timer>) -> InetResponseHeader {
-        let mut socket_id = match local {
-            IpAddr::V4(_) => SocketId::new_v4(),
-            IpAddr::V6(_) => SocketId::new_v6(),
-        };
-        socket_id.source_address = local;
-        socket_id.source_port = 3000;
-        socket_id.destination_port = 40_000;
-        // Low half 1, high half 2.
-        socket_id.cookie = [1, 0, 0, 0, 2, 0, 0, 0];
-        InetResponseHeader {
-            family: if local.is_ipv4() { AF_INET } else { AF_INET6 },
-            state: 1,
-            timer,
-            socket_id,
-            recv_queue: 3,
-            send_queue: 4,
-            uid: 0,
-            inode: 5,
-        }
+    fn message(kind: u16, body: &[u8]) -> Vec<u8> {
+        let mut bytes = (16 + body.len() as u32).to_ne_bytes().to_vec();
+        bytes.extend(kind.to_ne_bytes());
+        bytes.extend([0; 10]);
+        bytes.extend(body);
+        bytes.resize(bytes.len().next_multiple_of(4), 0);
+        bytes
     }
 
     fn parsed(datagram: &[u8]) -> Vec<Entry> {
         let mut entries = Vec::new();
-        parse(datagram, &mut entries).expect("a dump");
+        parse(datagram, |entry| entries.push(entry)).expect("a dump");
         entries
     }
 
     #[test]
     fn a_cookie_is_two_halves_the_low_one_first() {
-        let entries = parsed(&answer(header(V4, None)));
+        let entries = parsed(&answer(V4, 0, &[]));
         assert_eq!(entries[0].cookie, 2 << 32 | 1);
+        assert_eq!(entries[0].state, 1);
         assert_eq!(entries[0].local, SocketAddr::new(V4, 3000));
+        assert_eq!(entries[0].peer, SocketAddr::from(([0, 0, 0, 0], 40_000)));
         assert_eq!((entries[0].recv_queue, entries[0].send_queue), (3, 4));
+        assert_eq!(entries[0].inode, 5);
     }
 
     #[test]
     fn a_mapped_address_is_the_ipv4_address_that_it_stands_for() {
         let mapped = IpAddr::V6(Ipv4Addr::LOCALHOST.to_ipv6_mapped());
-        assert_eq!(parsed(&answer(header(mapped, None)))[0].local.ip(), V4);
+        assert_eq!(parsed(&answer(mapped, 0, &[]))[0].local.ip(), V4);
         let v6 = IpAddr::V6(Ipv6Addr::LOCALHOST);
-        assert_eq!(parsed(&answer(header(v6, None)))[0].local.ip(), v6);
+        assert_eq!(parsed(&answer(v6, 0, &[]))[0].local.ip(), v6);
     }
 
     #[test]
     fn what_time_wait_leaves_behind_is_no_socket() {
-        assert!(parsed(&answer(header(V4, Some(Timer::TimeWait)))).is_empty());
+        assert!(parsed(&answer(V4, TIME_WAIT_TIMER, &[])).is_empty());
+    }
+
+    #[test]
+    fn a_dump_ends_with_done_or_with_the_errno_of_its_refusal() {
+        let mut datagram = answer(V4, 0, &[]).repeat(2);
+        assert!(!parse(&datagram, |_| {}).unwrap());
+        datagram.extend(message(DONE, &0_i32.to_ne_bytes()));
+        assert!(parse(&datagram, |_| {}).unwrap());
+        for kind in [DONE, ERROR] {
+            let refused = message(kind, &(-1_i32).to_ne_bytes());
+            let Err(WireError::Refused(error)) = parse(&refused, |_| {}) else {
+                panic!("not refused");
+            };
+            assert_eq!(error.kind(), io::ErrorKind::PermissionDenied);
+        }
+    }
+
+    #[test]
+    fn tcp_info_is_found_behind_other_attributes() {
+        // INET_DIAG_SHUTDOWN, one byte and its padding, then INET_DIAG_INFO.
+        let mut attributes = vec![5, 0, 8, 0, 3, 0, 0, 0];
+        attributes.extend([140, 0, 2, 0]);
+        let mut info = [0; 136];
+        info[52..56].copy_from_slice(&7_u32.to_ne_bytes());
+        info[68..72].copy_from_slice(&9_u32.to_ne_bytes());
+        info[128..136].copy_from_slice(&11_u64.to_ne_bytes());
+        attributes.extend(info);
+        let info = parsed(&answer(V4, 0, &attributes))[0]
+            .info
+            .expect("it has one");
+        assert_eq!(info.since_data, Duration::from_millis(7));
+        assert_eq!(info.rtt, Duration::from_micros(9));
+        assert_eq!(info.bytes_received, 11);
     }
 
     proptest! {
         #[test]
         fn no_datagram_panics(datagram in proptest::collection::vec(any::<u8>(), 0..400)) {
-            let _ = parse(&datagram, &mut Vec::new());
+            let _ = parse(&datagram, |_| {});
         }
 
         #[test]
-        fn no_damaged_answer_panics(at in 0_usize..72, byte: u8, cut in 0_usize..100) {
-            let mut datagram = answer(header(V4, None)).repeat(3);
+        fn no_damaged_answer_panics(at in 0_usize..264, byte: u8, cut in 0_usize..100) {
+            let mut datagram = answer(V4, 0, &[4, 0, 2, 0]).repeat(3);
             let length = datagram.len();
             datagram[at % length] = byte;
             datagram.truncate(length.saturating_sub(cut));
-            let _ = parse(&datagram, &mut Vec::new());
+            let _ = parse(&datagram, |_| {});
         }
     }
 }

@@ -18,7 +18,7 @@ use crate::{
     config::{self, Listen, Netns},
     netns::{Doorkeeper, NetworkNamespace},
     probe::{MapAccessError, Probe},
-    sock_diag::{DumpError, Entry, States},
+    sock_diag::{DumpError, Entry, Listed, States},
 };
 
 /// A witness failed.
@@ -277,7 +277,7 @@ impl Endpoint {
         };
         let mut listing = lock(listing);
         let before = snmp.passive_opens()?;
-        listing.update(&self.dump()?);
+        listing.update(&self.open_sockets()?);
         let tally = listing.tally();
         let after = snmp.passive_opens()?;
         // Those that were seen are counted: the rest may be ours, opened and closed unseen.
@@ -288,11 +288,11 @@ impl Endpoint {
         })
     }
 
-    /// The open sockets, as `sock_diag` lists them.
+    /// The open sockets, as `sock_diag` lists them, in the order of their cookies.
     ///
     /// # Errors
     /// When there is no complete dump.
-    pub fn dump(&self) -> Result<Vec<Entry>, WitnessError> {
+    pub fn open_sockets(&self) -> Result<Vec<Listed>, WitnessError> {
         self.list(States::OPEN)
     }
 
@@ -305,8 +305,8 @@ impl Endpoint {
         if tally.left == tally.closed {
             return Ok(Vec::new());
         }
-        let entries = self.list(States::CLOSING)?;
-        Ok(entries.iter().map(|entry| entry.cookie).collect())
+        let closing = self.list(States::CLOSING)?;
+        Ok(closing.iter().map(|socket| socket.cookie).collect())
     }
 
     /// The open sockets with their `tcp_info`, and what the programs know of each.
@@ -317,7 +317,8 @@ impl Endpoint {
         let place = self.place()?;
         let mut entries =
             lock(&place.connections).dump_with_info(self.listen.port, States::OPEN)?;
-        self.retain_own(&place, &mut entries);
+        let others = self.keys.others(&place.key);
+        entries.retain(|entry| self.owns(entry, &others));
         entries
             .into_iter()
             .map(|entry| {
@@ -356,16 +357,11 @@ impl Endpoint {
         Ok(listeners)
     }
 
-    fn list(&self, states: States) -> Result<Vec<Entry>, WitnessError> {
+    fn list(&self, states: States) -> Result<Vec<Listed>, WitnessError> {
         let place = self.place()?;
-        let mut entries = lock(&place.connections).dump(self.listen.port, states)?;
-        self.retain_own(&place, &mut entries);
-        Ok(entries)
-    }
-
-    fn retain_own(&self, place: &Place, entries: &mut Vec<Entry>) {
         let others = self.keys.others(&place.key);
-        entries.retain(|entry| self.owns(entry, &others));
+        let is_own = |entry: &Entry| self.owns(entry, &others);
+        Ok(lock(&place.connections).list(self.listen.port, states, is_own)?)
     }
 
     /// Whether a socket with the endpoint's port is the endpoint's: the most specific one has it.

@@ -7,9 +7,7 @@ use observer_ebpf::{Durations, Losses};
 use super::lock;
 use crate::{
     config::{self, Backend, Listen},
-    probe::{
-        KernelLog, LIFECYCLE, LoadError, MapAccessError, Options, Probe, ProgramReport, chain,
-    },
+    probe::{KernelLog, LoadError, MapAccessError, Options, Probe, ProgramReport, chain},
 };
 
 /// The kernel's side of the observer.
@@ -137,12 +135,7 @@ impl Kernel {
     /// Events that no program saw or understood, over all targets: each may be a socket of any.
     #[must_use]
     pub fn lost_events(&self) -> u64 {
-        let missed: u64 = self
-            .programs()
-            .iter()
-            .filter(|program| program.name == LIFECYCLE)
-            .map(|program| program.missed)
-            .sum();
+        let missed = self.probe.as_ref().map_or(0, |probe| probe.missed());
         let astray = self.audited().map_or(0, |Audit { seen, stored }| {
             seen.unsigned_abs() + stored.unsigned_abs()
         });

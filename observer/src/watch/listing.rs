@@ -6,9 +6,9 @@
 
 use std::{collections::HashMap, fs::File, io, os::unix::fs::FileExt as _};
 
-use observer_ebpf::{TCP_ESTABLISHED, Tally};
+use observer_ebpf::Tally;
 
-use crate::{netns::NetworkNamespace, sock_diag::Entry};
+use crate::{netns::NetworkNamespace, sock_diag::Listed};
 
 /// `/proc/net/snmp` of one network namespace.
 pub(super) struct Snmp(File);
@@ -47,13 +47,13 @@ impl Snmp {
 /// The sockets of the last dumps, and what changed between them.
 #[derive(Debug, Default)]
 pub(super) struct Listing {
-    sockets: HashMap<u64, Listed>,
+    sockets: HashMap<u64, Last>,
     dumps: u64,
     tally: Tally,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Listed {
+struct Last {
     is_established: bool,
     /// The dump before did not list it: it may be gone, or the dump may have missed it.
     is_missed: bool,
@@ -70,18 +70,18 @@ impl Listing {
     ///
     /// A socket that one dump does not list has shown a sign of its end; only when a second one
     /// does not list it either has it closed, since a dump resumes by position and may miss one.
-    pub(super) fn update(&mut self, entries: &[Entry]) {
+    pub(super) fn update(&mut self, listed: &[Listed]) {
         self.dumps += 1;
         let dump = self.dumps;
         let tally = &mut self.tally;
-        for entry in entries {
-            let is_established = entry.state == TCP_ESTABLISHED;
-            let now = Listed {
+        for socket in listed {
+            let is_established = socket.is_established();
+            let now = Last {
                 is_established,
                 is_missed: false,
                 dump,
             };
-            let before = self.sockets.insert(entry.cookie, now);
+            let before = self.sockets.insert(socket.cookie, now);
             let was_established = before.is_some_and(|was| was.is_established && !was.is_missed);
             match before {
                 None => tally.opened += 1,
@@ -114,32 +114,16 @@ impl Listing {
 
 #[cfg(test)]
 mod tests {
-    use std::net::{Ipv4Addr, SocketAddr};
-
     use super::*;
-
-    fn entry(cookie: u64, state: u8) -> Entry {
-        let nowhere = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
-        Entry {
-            cookie,
-            state,
-            local: nowhere,
-            peer: nowhere,
-            inode: 1,
-            recv_queue: 0,
-            send_queue: 0,
-            info: None,
-        }
-    }
 
     fn check(dumps: &[&[(u64, u8)]], opened_left_closed: (u64, u64, u64)) {
         let mut listing = Listing::default();
         for dump in dumps {
-            let entries: Vec<_> = dump
+            let listed: Vec<_> = dump
                 .iter()
-                .map(|(cookie, state)| entry(*cookie, *state))
+                .map(|&(cookie, state)| Listed { cookie, state })
                 .collect();
-            listing.update(&entries);
+            listing.update(&listed);
         }
         let tally = listing.tally();
         assert_eq!((tally.opened, tally.left, tally.closed), opened_left_closed);

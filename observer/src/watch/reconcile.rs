@@ -4,14 +4,14 @@
 //! by `sock_diag` and put into the map of sockets; what that adds to the counts is kept beside them,
 //! since user space cannot add to the programs' own. The same dump, repeated, is the second witness.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 use observer_ebpf::{Class, Phase, Socket, TCP_ESTABLISHED, Tally, flags};
 
 use super::endpoint::{Endpoint, WitnessError};
 use crate::{
     probe::{MapAccessError, Probe},
-    sock_diag::Entry,
+    sock_diag::Listed,
 };
 
 /// What came of holding the two witnesses against each other.
@@ -36,13 +36,15 @@ impl Endpoint {
     /// When a witness fails.
     pub fn seed(&self) -> Result<Survey, WitnessError> {
         if let Some(probe) = self.probe() {
-            let mut taken_in = HashSet::new();
-            for entry in self.dump()? {
-                if self.take_in(probe, &entry)? {
-                    taken_in.insert(entry.cookie);
+            let mut taken_in = Vec::new();
+            for socket in self.open_sockets()? {
+                if self.take_in(probe, socket)? {
+                    taken_in.push(socket);
                 }
             }
-            self.catch_up(probe, &taken_in)?;
+            if let Some(agreed) = self.catch_up(probe, &taken_in)? {
+                return Ok(agreed);
+            }
         }
         let mut survey = self.reconcile()?;
         // What closed between the dump and its insertion had to be removed again: no repair.
@@ -98,20 +100,21 @@ impl Endpoint {
     }
 
     /// Corrects what changed between a dump and its insertion, of which the programs saw nothing.
+    /// Returns the survey after which there is nothing to correct, if the witnesses agree in it.
     ///
     /// The counts do not show it: under churn their bounds are wider than what it takes.
-    fn catch_up(&self, probe: &Probe, cookies: &HashSet<u64>) -> Result<(), WitnessError> {
+    fn catch_up(&self, probe: &Probe, taken_in: &[Listed]) -> Result<Option<Survey>, WitnessError> {
         let mut apart = HashMap::new();
         for _ in 0..LOOKS {
-            let mut now = self.differences(probe)?;
-            now.retain(|cookie, _| cookies.contains(cookie));
+            let (listed, survey) = self.look()?;
+            let now = changes(probe, taken_in, &listed)?;
             if now.is_empty() {
-                break;
+                return Ok((survey.disagreement == 0).then_some(survey));
             }
             self.repair_what_stands(probe, &apart, &now)?;
             apart = now;
         }
-        Ok(())
+        Ok(None)
     }
 
     /// Repairs the differences that the last look has shown as well; returns how many.
@@ -133,18 +136,22 @@ impl Endpoint {
         Ok(repairs)
     }
 
-    /// Counts the sockets that `sock_diag` lists, and how far that is from the programs' counts.
     fn survey(&self) -> Result<Survey, WitnessError> {
+        Ok(self.look()?.1)
+    }
+
+    /// Lists the open sockets, and how far their number is from the programs' counts.
+    fn look(&self) -> Result<(Vec<Listed>, Survey), WitnessError> {
         let before = self.tally()?;
-        let entries = self.dump()?;
+        let listed = self.open_sockets()?;
         let after = self.tally()?;
         let mut states = HashMap::new();
-        for entry in &entries {
-            *states.entry(entry.state).or_insert(0) += 1;
+        for socket in &listed {
+            *states.entry(socket.state).or_insert(0) += 1;
         }
         let disagreement = if self.has_programs() {
             let established = states.get(&TCP_ESTABLISHED).copied().unwrap_or(0);
-            let open = entries.len() as u64;
+            let open = listed.len() as u64;
             let by_state = outside(
                 established,
                 before.opened,
@@ -163,41 +170,35 @@ impl Endpoint {
         } else {
             0
         };
-        Ok(Survey {
+        let survey = Survey {
             disagreement,
             states,
             repairs: 0,
-        })
+        };
+        Ok((listed, survey))
     }
 
-    /// Every socket of this endpoint in the map of sockets.
-    fn tracked(&self, probe: &Probe) -> Result<HashMap<u64, Socket>, MapAccessError> {
-        let mut tracked = probe.sockets()?;
-        tracked.retain(|(_, socket)| socket.target == self.index());
-        Ok(tracked.into_iter().collect())
-    }
-
+    /// How the witnesses differ, socket by socket.
     fn differences(&self, probe: &Probe) -> Result<HashMap<u64, Difference>, WitnessError> {
-        let tracked = self.tracked(probe)?;
-        let entries = self.dump()?;
-        let listed: HashSet<u64> = entries.iter().map(|entry| entry.cookie).collect();
+        let listed = self.open_sockets()?;
+        let mut is_tracked = vec![false; listed.len()];
         let mut differences = HashMap::new();
-        for entry in entries {
-            match tracked.get(&entry.cookie) {
-                None => {
-                    differences.insert(entry.cookie, Difference::Untracked(entry));
-                }
-                Some(socket)
-                    if (socket.state == TCP_ESTABLISHED) != (entry.state == TCP_ESTABLISHED) =>
-                {
-                    differences.insert(entry.cookie, Difference::WrongState(entry, *socket));
-                }
-                Some(_) => {}
+        probe.each_socket(|cookie, socket| {
+            if socket.target != self.index() {
+                return;
             }
-        }
-        for (cookie, socket) in tracked {
-            if !listed.contains(&cookie) {
-                differences.insert(cookie, Difference::Gone(socket));
+            let place = listed.binary_search_by_key(&cookie, |listed| listed.cookie);
+            let listed = place.ok().map(|place| {
+                is_tracked[place] = true;
+                listed[place]
+            });
+            if let Some(difference) = Difference::between(Some(socket), listed) {
+                differences.insert(cookie, difference);
+            }
+        })?;
+        for (listed, is_tracked) in listed.into_iter().zip(is_tracked) {
+            if !is_tracked {
+                differences.insert(listed.cookie, Difference::Untracked(listed));
             }
         }
         Ok(differences)
@@ -210,31 +211,31 @@ impl Endpoint {
         difference: &Difference,
     ) -> Result<bool, WitnessError> {
         match difference {
-            Difference::Untracked(entry) => self.take_in(probe, entry),
+            Difference::Untracked(listed) => self.take_in(probe, *listed),
             Difference::Gone(socket) => Ok(self.let_go(probe, cookie, socket)?),
-            Difference::WrongState(entry, socket) => {
-                Ok(self.let_go(probe, cookie, socket)? && self.take_in(probe, entry)?)
+            Difference::WrongState(listed, socket) => {
+                Ok(self.let_go(probe, cookie, socket)? && self.take_in(probe, *listed)?)
             }
         }
     }
 
     /// Starts to track a socket of which nothing but its state is known.
-    fn take_in(&self, probe: &Probe, entry: &Entry) -> Result<bool, WitnessError> {
+    fn take_in(&self, probe: &Probe, listed: Listed) -> Result<bool, WitnessError> {
         let socket = Socket {
             target: self.index(),
-            state: entry.state,
+            state: listed.state,
             class: Class::Unknown as u8,
             ..Socket::default()
         };
         let counted = Tally {
             opened: 1,
-            left: u64::from(entry.state != TCP_ESTABLISHED),
+            left: u64::from(!listed.is_established()),
             unknown_entered: 1,
             ..Tally::default()
         };
         // Counted before it is inserted: from then on the programs may count its end.
         self.adjust(&counted);
-        let inserted = probe.insert(entry.cookie, socket);
+        let inserted = probe.insert(listed.cookie, socket);
         if !matches!(inserted, Ok(true)) {
             self.unadjust(&counted);
         }
@@ -244,7 +245,13 @@ impl Endpoint {
 
     /// Stops tracking every socket.
     pub(super) fn let_all_go(&self, probe: &Probe) -> Result<(), MapAccessError> {
-        for (cookie, socket) in self.tracked(probe)? {
+        let mut tracked = Vec::new();
+        probe.each_socket(|cookie, socket| {
+            if socket.target == self.index() {
+                tracked.push((cookie, socket));
+            }
+        })?;
+        for (cookie, socket) in tracked {
             self.let_go(probe, cookie, &socket)?;
         }
         Ok(())
@@ -278,17 +285,52 @@ impl Endpoint {
 /// How the witnesses differ on one socket.
 enum Difference {
     /// `sock_diag` lists it, the map has it not.
-    Untracked(Entry),
+    Untracked(Listed),
     /// The map has it, `sock_diag` lists it not.
     Gone(Socket),
     /// Only one of them says that it is ESTABLISHED.
-    WrongState(Entry, Socket),
+    WrongState(Listed, Socket),
 }
 
 impl Difference {
+    fn between(tracked: Option<Socket>, listed: Option<Listed>) -> Option<Self> {
+        match (tracked, listed) {
+            (None, Some(listed)) => Some(Self::Untracked(listed)),
+            (Some(socket), None) => Some(Self::Gone(socket)),
+            (Some(socket), Some(listed)) => {
+                let differ = (socket.state == TCP_ESTABLISHED) != listed.is_established();
+                differ.then_some(Self::WrongState(listed, socket))
+            }
+            (None, None) => None,
+        }
+    }
+
     fn is_same(&self, other: &Self) -> bool {
         std::mem::discriminant(self) == std::mem::discriminant(other)
     }
+}
+
+/// How the witnesses differ on sockets that were taken in from an earlier dump, both in the order of
+/// cookies. Where the later dump has nothing new, no event can have been missed; only the rest is
+/// looked for in the map.
+fn changes(
+    probe: &Probe,
+    taken_in: &[Listed],
+    later: &[Listed],
+) -> Result<HashMap<u64, Difference>, MapAccessError> {
+    let mut later = later.iter().peekable();
+    let mut differences = HashMap::new();
+    for socket in taken_in {
+        while later.next_if(|next| next.cookie < socket.cookie).is_some() {}
+        let now = later.next_if(|next| next.cookie == socket.cookie).copied();
+        if now.is_some_and(|now| now.is_established() == socket.is_established()) {
+            continue;
+        }
+        if let Some(difference) = Difference::between(probe.socket(socket.cookie)?, now) {
+            differences.insert(socket.cookie, difference);
+        }
+    }
+    Ok(differences)
 }
 
 /// How far a count that was taken between two reads is outside of what the reads allow.

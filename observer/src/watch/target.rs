@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, OnceLock, Weak},
     time::{Duration, Instant, SystemTime},
 };
 
@@ -16,6 +16,7 @@ use super::{
     kernel::Kernel,
     lock,
     observation::Observation,
+    sampler::Bell,
 };
 use crate::{
     check::{
@@ -41,6 +42,7 @@ pub struct Target {
     kernel: Arc<Kernel>,
     state: Mutex<State>,
     sampled: Notify,
+    sampler: OnceLock<Bell>,
     recheck: Notify,
     unexplained: Notify,
 }
@@ -78,6 +80,7 @@ impl Target {
             watched,
             kernel,
             sampled: Notify::new(),
+            sampler: OnceLock::new(),
             recheck: Notify::new(),
             unexplained: Notify::new(),
         }
@@ -107,8 +110,14 @@ impl Target {
         self.kernel.blind_to_websockets().is_none()
     }
 
-    /// Takes one sample of the counts.
-    pub fn sample(&self) {
+    /// Whom to ask for a sample.
+    pub(super) fn sampled_by(&self, sampler: Bell) {
+        // A watch is started once: another sampler would find the place taken.
+        let _ = self.sampler.set(sampler);
+    }
+
+    /// Takes one sample of the counts. Returns whether they are others than at the sample before.
+    pub fn sample(&self) -> bool {
         let began = Instant::now();
         let read = self.read_counts();
         let finished = Instant::now();
@@ -118,6 +127,9 @@ impl Target {
             state.epoch = epoch;
             state.samples.clear();
         }
+        let counts = read.as_ref().ok().map(|(_, counts)| *counts);
+        let has_changed =
+            counts.is_none() || state.samples.last().map(|last| last.counts) != counts;
         match read {
             Ok((tally, counts)) => {
                 state.last.tally = Some(tally);
@@ -138,6 +150,7 @@ impl Target {
         }
         drop(state);
         self.sampled.notify_waiters();
+        has_changed
     }
 
     fn read_counts(&self) -> Result<(Tally, Counts), WitnessError> {
@@ -194,6 +207,10 @@ impl Target {
                 let sampled = self.sampled.notified();
                 if self.is_sampled(ends) {
                     break;
+                }
+                if let Some(sampler) = self.sampler.get().and_then(Weak::upgrade) {
+                    // It is full if another waits already, for a sample that is yet to begin.
+                    let _ = sampler.try_send(());
                 }
                 sampled.await;
             }

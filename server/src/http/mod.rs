@@ -16,17 +16,17 @@ use std::{any::Any, sync::Arc};
 use axum::{
     Router,
     extract::DefaultBodyLimit,
-    middleware,
     response::{IntoResponse as _, Response},
     routing::{get, post},
 };
 use error::ApiError;
+use observe::ObserveLayer;
 use tower_http::{catch_panic::CatchPanicLayer, timeout::RequestBodyTimeoutLayer};
 
 use crate::{gateway, metrics_service::MetricsService, relay::Relay};
 
 /// Every route, by its path; also the only values, with `unmatched`, of the label `route`.
-pub(crate) const ROUTES: &[&str] = &[ACCOUNTS, ATTACHMENT, ATTACHMENTS, GATEWAY, MESSAGES];
+pub(crate) const ROUTES: [&str; 5] = [ACCOUNTS, ATTACHMENT, ATTACHMENTS, GATEWAY, MESSAGES];
 const ACCOUNTS: &str = "/v1/accounts";
 const ATTACHMENT: &str = "/v1/attachments/{id}";
 const ATTACHMENTS: &str = "/v1/attachments";
@@ -59,8 +59,7 @@ fn surround(routes: Router, metrics: &Arc<MetricsService>) -> Router {
 
 /// Measures every request to these routes.
 pub fn observe_requests(routes: Router, metrics: &Arc<MetricsService>) -> Router {
-    let state = Arc::clone(metrics);
-    routes.layer(middleware::from_fn_with_state(state, observe::observe))
+    routes.layer(ObserveLayer(Arc::clone(metrics)))
 }
 
 fn answer_panic(_: Box<dyn Any + Send>) -> Response {

@@ -55,7 +55,7 @@ struct Taken {
     scene: Scene,
     /// From the observer's start until its witnesses agreed. Unit: seconds.
     start: Spread,
-    /// The observer's seconds: each has one check and twenty samples; some have a dump as well.
+    /// The observer's seconds: each has one check and ten samples; some have a dump as well.
     seconds: Spread,
     /// Their mean.
     mean: f64,
@@ -311,7 +311,7 @@ fn render(all: &[Taken]) -> Result<String> {
         "## What the observer takes\n\n\
          `cargo xtask bench observer`: plain TCP connections on a port that processes of \
          {PER_PROCESS} sockets share; one target, checked each second for {WATCHED} s. A *second* is \
-         the CPU time of one second: one check, twenty samples of the counts, and each half minute \
+         the CPU time of one second: one check, ten samples of the counts, and each half minute \
          a dump of all sockets, which is the greatest of the range. *Start* is from the start of \
          the process until both witnesses agree; without churn, the observer then counts exactly \
          what is open. `node_exporter` has the tcpstat collector alone, and is scraped each second; \
