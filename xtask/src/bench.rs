@@ -21,6 +21,7 @@ use figure::{Ratio, render_ratios};
 mod bpf_stats;
 mod claim;
 mod companion;
+mod fan;
 mod figure;
 mod http;
 mod kernel;
@@ -87,7 +88,7 @@ impl Bench {
             Self::Load => load::bench(run),
             Self::Observer => observer::bench(run),
             Self::Http => http::bench(run),
-            Self::Fan => relay::fan(run),
+            Self::Fan => fan::bench(run),
             Self::Scrape => scrape::bench(run),
             Self::Relay => relay::bench(run),
             Self::Server => server::bench(run),

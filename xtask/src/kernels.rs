@@ -42,7 +42,7 @@ const SHARE: &[&str] = &[
 const TEST_BOUND: Duration = Duration::from_secs(240);
 
 /// A guest that takes longer is.
-const GUEST_BOUND: Duration = Duration::from_secs(1800);
+const GUEST_BOUND: Duration = Duration::from_secs(2700);
 
 /// What `cargo xtask kernels` is told.
 #[derive(Debug, Clone, clap::Args)]

@@ -5,7 +5,6 @@
 
 mod error;
 mod kernel_log;
-mod memory;
 mod offsets;
 mod programs;
 
@@ -24,7 +23,10 @@ use aya::{
 use error::{access, refused};
 use observer_ebpf::{Durations, Losses, Ports, Socket, Tally, TargetKey};
 
-use crate::config::{self, Cgroup, Listen};
+use crate::{
+    config::{self, Cgroup, Listen},
+    memory,
+};
 
 pub use error::{LoadError, MapAccessError, chain};
 pub use kernel_log::KernelLog;
@@ -128,6 +130,7 @@ impl Probe {
         probe.egress_refused = probe.attach_egress(options.cgroup.as_deref()).err();
         probe.attach_lifecycle(&btf)?;
         drop(btf);
+        // The kernel's types are 50 MiB of small allocations while they are parsed.
         memory::give_back();
         Ok(probe)
     }

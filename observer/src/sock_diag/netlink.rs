@@ -54,15 +54,20 @@ impl SockDiag {
     /// # Errors
     /// When the kernel does not answer with a complete dump.
     pub fn dump(&mut self, port: u16, states: States) -> Result<Vec<Entry>, DumpError> {
-        self.collect(port, states, false)
+        self.collect(&wire::request(port, states, false), |_| true)
     }
 
-    /// The same, with each socket's `tcp_info`, which costs more.
+    /// The same for those that are wanted, with each socket's `tcp_info`, which costs more.
     ///
     /// # Errors
     /// When the kernel does not answer with a complete dump.
-    pub fn dump_with_info(&mut self, port: u16, states: States) -> Result<Vec<Entry>, DumpError> {
-        self.collect(port, states, true)
+    pub fn dump_with_info(
+        &mut self,
+        port: u16,
+        states: States,
+        is_wanted: impl Fn(&Entry) -> bool,
+    ) -> Result<Vec<Entry>, DumpError> {
+        self.collect(&wire::request(port, states, true), is_wanted)
     }
 
     /// The same for those that are wanted, without all that counting does not need: a service may
@@ -91,13 +96,14 @@ impl SockDiag {
 
     fn collect(
         &mut self,
-        port: u16,
-        states: States,
-        with_info: bool,
+        request: &[u8],
+        is_wanted: impl Fn(&Entry) -> bool,
     ) -> Result<Vec<Entry>, DumpError> {
         let mut entries = Vec::new();
-        self.ask(&wire::request(port, states, with_info), |entry| {
-            entries.push(entry);
+        self.ask(request, |entry| {
+            if is_wanted(&entry) {
+                entries.push(entry);
+            }
         })?;
         // As above.
         entries.sort_unstable_by_key(|entry| entry.cookie);

@@ -309,16 +309,19 @@ impl Endpoint {
         Ok(closing.iter().map(|socket| socket.cookie).collect())
     }
 
-    /// The open sockets with their `tcp_info`, and what the programs know of each.
+    /// Those open sockets that are wanted, with their `tcp_info`, and what the programs know of each.
     ///
     /// # Errors
     /// When there is no complete dump, or the maps cannot be read.
-    pub fn details(&self) -> Result<Vec<(Entry, Option<Socket>)>, WitnessError> {
+    pub fn details(
+        &self,
+        is_wanted: impl Fn(&Entry) -> bool,
+    ) -> Result<Vec<(Entry, Option<Socket>)>, WitnessError> {
         let place = self.place()?;
-        let mut entries =
-            lock(&place.connections).dump_with_info(self.listen.port, States::OPEN)?;
         let others = self.keys.others(&place.key);
-        entries.retain(|entry| self.owns(entry, &others));
+        let is_wanted = |entry: &Entry| self.owns(entry, &others) && is_wanted(entry);
+        let entries =
+            lock(&place.connections).dump_with_info(self.listen.port, States::OPEN, is_wanted)?;
         entries
             .into_iter()
             .map(|entry| {

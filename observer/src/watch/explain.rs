@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use observer_ebpf::{Class, Phase, Socket, flags};
+use observer_ebpf::{Class, Phase, Socket, TCP_ESTABLISHED, flags};
 use rustix::time::{ClockId, clock_gettime};
 use tokio::time::sleep;
 
@@ -18,7 +18,8 @@ use crate::{
     check::{IsCounted, Seen, Suspects},
     claim::{Listed, Lister},
     config::Counts as Counted,
-    sock_diag::{Entry, state_name},
+    memory,
+    sock_diag::{Entry, Info, state_name},
     sockets::ClassName,
 };
 
@@ -44,6 +45,10 @@ impl Target {
                 // The survey of the witnesses meets the same error, and logs it.
                 Err(_) => self.watched.survey_soon(),
             }
+            if is_wanted {
+                // Whole lists were held against each other.
+                memory::give_back();
+            }
             // Long lists are read more seldom: at most for half of the time.
             let pause = self.config.interval.max(PAUSE).max(began.elapsed());
             sleep(pause).await;
@@ -58,7 +63,7 @@ impl Target {
         let settle = self.config.settle;
         let earlier = lister.read().await;
         sleep(settle).await;
-        let seen_earlier = self.seen().await?;
+        let seen_earlier = self.seen(|_| true).await?;
         let later = match earlier {
             Ok(earlier) => {
                 sleep(settle).await;
@@ -67,7 +72,7 @@ impl Target {
             Err(error) => Err(error),
         };
         sleep(settle).await;
-        let seen = [seen_earlier, self.seen().await?];
+        let seen = [seen_earlier, self.seen(|_| true).await?];
         Ok(match later {
             Ok(listed) => between(&listed, &seen),
             Err(error) => Suspects {
@@ -78,21 +83,30 @@ impl Target {
     }
 
     async fn look_at_kernel(self: &Arc<Self>) -> Result<Suspects, WitnessError> {
-        let earlier = self.seen().await?;
+        // The rest is no suspect of the kernel's, and there may be very many.
+        let silent_soon = self.config.silent_after / 2;
+        let may_be_suspect = move |entry: &Entry| {
+            let silence = entry.info.as_ref().map(silence);
+            entry.state != TCP_ESTABLISHED || entry.inode == 0 || silence > Some(silent_soon)
+        };
+        let earlier = self.seen(may_be_suspect).await?;
         sleep(self.config.settle).await;
-        Ok(self.of_kernel(&[earlier, self.seen().await?]))
+        Ok(self.of_kernel(&[earlier, self.seen(may_be_suspect).await?]))
     }
 
     fn of_kernel(&self, [earlier, later]: &[Vec<Seen>; 2]) -> Suspects {
         Suspects::of_kernel(earlier, later, self.config.silent_after)
     }
 
-    /// The kernel's list of the target's sockets.
-    async fn seen(self: &Arc<Self>) -> Result<Vec<Seen>, WitnessError> {
+    /// The kernel's list of those of the target's sockets that are wanted.
+    async fn seen(
+        self: &Arc<Self>,
+        is_wanted: impl Fn(&Entry) -> bool + Send + 'static,
+    ) -> Result<Vec<Seen>, WitnessError> {
         let this = Arc::clone(self);
         // A dump blocks for as long as there are sockets.
         let listed = tokio::task::spawn_blocking(move || {
-            let details = this.watched.endpoint.details()?;
+            let details = this.watched.endpoint.details(is_wanted)?;
             let now = clock_gettime(ClockId::Monotonic);
             let now = Duration::new(now.tv_sec.unsigned_abs(), now.tv_nsec as u32);
             let counted = this.config.counts;
@@ -131,8 +145,13 @@ fn seen(entry: &Entry, tracked: Option<&Socket>, counted: Counted, now: Duration
         age: tracked
             .filter(|socket| socket.opened_at != 0)
             .map(|socket| since(socket.opened_at)),
-        silence: entry.info.map(|info| info.since_data.min(info.since_ack)),
+        silence: entry.info.as_ref().map(silence),
     }
+}
+
+/// Since anything came from the peer.
+fn silence(info: &Info) -> Duration {
+    info.since_data.min(info.since_ack)
 }
 
 fn is_websocket(socket: &Socket) -> IsCounted {

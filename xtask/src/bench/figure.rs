@@ -100,8 +100,8 @@ impl Goal {
 impl fmt::Display for Goal {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::AtMost(most) => write!(out, "≤ {most}"),
-            Self::AtLeast(least) => write!(out, "≥ {least}"),
+            Self::AtMost(most) => write!(out, "≤ {}", short(*most)),
+            Self::AtLeast(least) => write!(out, "≥ {}", short(*least)),
         }
     }
 }

@@ -1,5 +1,5 @@
 //! How many messages the relay makes durable and delivers, beside what its database commits alone
-//! on the same disk; and what its metrics take of that.
+//! on the same disk.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -15,32 +15,39 @@ use super::{Report, Run, wait_for_listener};
 use crate::services::{Interrupt, Ports, Service, release_program, wait_for};
 use crate::workspace;
 
-/// The server as it is built without metrics.
-const WITHOUT_METRICS: &str = "server-without-metrics";
-
 /// What one load came to.
 #[derive(Debug, Clone, Copy)]
-struct Relayed {
-    /// Messages that were acked, per second.
-    rate: f64,
+pub(super) struct Relayed {
+    /// Messages that were acked.
+    pub(super) messages: f64,
+    /// The same, per second.
+    pub(super) rate: f64,
     /// From the sender's request to the recipient's ack, the 99th percentile. Unit: seconds.
-    p99: f64,
+    pub(super) p99: f64,
 }
 
 /// Senders and recipients.
 #[derive(Debug, Clone, Copy)]
-struct Crowd {
-    senders: u64,
-    recipients: u64,
+pub(super) struct Crowd {
+    /// Accounts that send, each one message at a time.
+    pub(super) senders: u64,
+    /// Accounts that receive.
+    pub(super) recipients: u64,
 }
 
 impl Crowd {
-    fn relay(self, port: u16, seconds: u64) -> Result<Relayed> {
+    /// Sends for so many seconds, until everything is acked.
+    ///
+    /// # Errors
+    /// A message was refused or lost.
+    pub(super) fn relay(self, port: u16, seconds: u64) -> Result<Relayed> {
         let said = run_release("bench_relay", &self.arguments(port, seconds))?;
         let said: Value = serde_json::from_str(&said).context("parse what it says")?;
         let number = |key| said.get(key).and_then(Value::as_f64).context("no number");
+        let messages = number("messages")?;
         Ok(Relayed {
-            rate: number("messages")? / number("seconds")?,
+            messages,
+            rate: messages / number("seconds")?,
             p99: number("p99_seconds")?,
         })
     }
@@ -60,7 +67,10 @@ impl Crowd {
 }
 
 /// Starts a relay on a database; its own data lies in `folder`.
-fn start_relay(
+///
+/// # Errors
+/// It does not start.
+pub(super) fn start_relay(
     program: &str,
     folder: &Path,
     database: Option<&str>,
@@ -83,10 +93,14 @@ fn start_relay(
 }
 
 /// A folder that is empty at first and gone when the value is dropped.
-struct Folder(PathBuf);
+pub(super) struct Folder(pub(super) PathBuf);
 
 impl Folder {
-    fn make(parent: &Path, name: &str) -> Result<Self> {
+    /// Makes it.
+    ///
+    /// # Errors
+    /// The file system refuses.
+    pub(super) fn make(parent: &Path, name: &str) -> Result<Self> {
         let folder = parent.join(format!("plumbline-bench-{name}-{}", std::process::id()));
         fs::create_dir_all(&folder).with_context(|| format!("make {}", folder.display()))?;
         Ok(Self(folder))
@@ -282,103 +296,4 @@ fn sqlite_commits(folder: &Path, seconds: u64) -> Result<f64> {
         .arg(folder.join("commits.db"))
         .arg(seconds.to_string()))?;
     said.trim().parse().context("no rate")
-}
-
-/// Measures what the metrics take of the relay's messages, with its database in memory.
-///
-/// # Errors
-/// As of [`bench`].
-pub(super) fn fan(settings: &Run) -> Result<Report> {
-    build_without_metrics()?;
-    let (rounds, seconds) = (settings.size(15, 5), settings.size(3, 1));
-    let fan_in = Crowd {
-        senders: 32,
-        recipients: 1,
-    };
-    let fan_out = Crowd {
-        senders: 32,
-        recipients: 256,
-    };
-    let mut ratios = Vec::new();
-    let mut section = format!(
-        "## What the metrics take of the relay\n\n\
-         `cargo xtask bench fan`: the server, and the same built with `--features server/without-metrics`, \
-         {rounds} rounds of {seconds} s for each, in turns. The database is in memory, so that no \
-         disk hides the rest. Messages per second, acked; p99 from request to ack in ms.\n\n\
-         | | with metrics | without | p99 with | p99 without |\n|---|---|---|---|---|\n"
-    );
-    for (label, crowd, [rate, p99]) in [
-        (
-            "fan-in: 32 senders, 1 recipient",
-            fan_in,
-            [
-                "fan-in messages/s with metrics / without",
-                "fan-in p99 without metrics / with",
-            ],
-        ),
-        (
-            "fan-out: 32 senders, 256 recipients",
-            fan_out,
-            [
-                "fan-out messages/s with metrics / without",
-                "fan-out p99 without metrics / with",
-            ],
-        ),
-    ] {
-        let mut all: [(Vec<f64>, Vec<f64>); 2] = Default::default();
-        for round in 0..rounds {
-            eprintln!("{label}: round {}", round + 1);
-            let mut both: Vec<_> = ["server", WITHOUT_METRICS].iter().zip(&mut all).collect();
-            if round % 2 == 1 {
-                both.reverse();
-            }
-            for (program, (rates, latencies)) in both {
-                ensure!(!settings.interrupt.came(), "interrupted");
-                let folder = Folder::make(Path::new("/dev/shm"), "fan")?;
-                let (_relay, ports) = start_relay(program, &folder.0, None, &settings.interrupt)?;
-                let relayed = crowd.relay(ports.public, seconds)?;
-                rates.push(relayed.rate);
-                latencies.push(1e3 * relayed.p99);
-            }
-        }
-        let [with, without] = &all;
-        writeln!(
-            section,
-            "| {label} | {} | {} | {} | {} |",
-            Spread::of(&with.0),
-            Spread::of(&without.0),
-            Spread::of(&with.1),
-            Spread::of(&without.1),
-        )?;
-        let goal = Goal::AtLeast(0.98);
-        ratios.push(Ratio::new(
-            rate,
-            Spread::of_ratios(&with.0, &without.0),
-            goal,
-        ));
-        ratios.push(Ratio::new(
-            p99,
-            Spread::of_ratios(&without.1, &with.1),
-            goal,
-        ));
-    }
-    section.push('\n');
-    Ok(Report::with_ratios(section, ratios))
-}
-
-/// Builds the server without metrics beside the real one, which is built again after it.
-fn build_without_metrics() -> Result<()> {
-    for features in [Some("--features=server/without-metrics"), None] {
-        let status = workspace::cargo()
-            .args(["build", "--release", "--workspace", "--bin=server"])
-            .args(features)
-            .status()
-            .context("start cargo")?;
-        ensure!(status.success(), "cargo build: {status}");
-        if features.is_some() {
-            fs::copy(release_program("server"), release_program(WITHOUT_METRICS))
-                .context("keep the server without metrics")?;
-        }
-    }
-    Ok(())
 }
