@@ -7,6 +7,7 @@ use anyhow::Context as _;
 use observer::{
     args::Sources,
     config::{HttpUrl, Text},
+    privileges,
     tui::{self, Source},
 };
 use tokio::task::JoinSet;
@@ -20,6 +21,8 @@ use crate::run;
 pub(crate) fn top(sources: Sources, url: Option<Text<HttpUrl>>) -> anyhow::Result<()> {
     tui::require_terminal()?;
     if let Some(url) = sources.observer(url) {
+        // What another observer answers is read without any capability.
+        privileges::drop_after_attach(false)?;
         return run::runtime()?.block_on(async {
             let source = Source::there(&url).await.with_context(|| {
                 format!(

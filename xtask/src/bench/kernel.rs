@@ -13,7 +13,7 @@ use ureq::Agent;
 
 use super::bpf_stats::{Hook, Measuring, Runs};
 use super::companion::{Companion, Observer, run_release, start_empty};
-use super::figure::{Goal, Ratio, Spread};
+use super::figure::{Goal, Ratio, Spread, short};
 use super::wrk::Wrk;
 use super::{Report, Run, echo_server, usage};
 use crate::services::{Ports, Service, release_program};
@@ -129,6 +129,27 @@ impl StateChanges {
         ]
     }
 
+    /// Where the observer's time goes, in words: the hook, the look at the port, a target's changes.
+    fn shares(&self) -> Option<String> {
+        let median = |companion| Some(Spread::of(&self.of(companion)?.in_kernel).median);
+        let hook = median(Companion::Empty)?;
+        let other = median(Companion::ObserverElsewhere)?;
+        let own = median(Companion::Observer)?;
+        let events = Spread::of(&self.of(Companion::Observer)?.events).median;
+        Some(format!(
+            "Of the observer's {} ns, {} are the hook and the clock, and {} the look at the port. Of \
+             a connection's {} changes, on its two ends, a target has three: opened, left, closed. \
+             They have the rest, {} ns each, for a map's insertion, two lookups, a removal and \
+             eight counts; most of that is waiting for memory, since the network stack has used \
+             the caches in between (see the profile).",
+            short(own),
+            short(hook),
+            short(other - hook),
+            short(events),
+            short((own - other) * events / 3.0),
+        ))
+    }
+
     fn render(&self, text: &mut String) -> Result<()> {
         let rounds = self.rows.first().map_or(0, |row| row.of_machine.len());
         writeln!(
@@ -157,6 +178,9 @@ impl StateChanges {
                 Spread::of(&changes.of_machine),
                 cell(&changes.events).unwrap_or_default(),
             )?;
+        }
+        if let Some(shares) = self.shares() {
+            writeln!(text, "\n{shares}")?;
         }
         writeln!(
             text,
