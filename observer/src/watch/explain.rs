@@ -45,10 +45,8 @@ impl Target {
                 // The survey of the witnesses meets the same error, and logs it.
                 Err(_) => self.watched.survey_soon(),
             }
-            if is_wanted {
-                // Whole lists were held against each other.
-                memory::give_back();
-            }
+            // Lists of every socket may have been held against each other.
+            memory::give_back();
             // Long lists are read more seldom: at most for half of the time.
             let pause = self.config.interval.max(PAUSE).max(began.elapsed());
             sleep(pause).await;

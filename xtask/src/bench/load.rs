@@ -49,14 +49,16 @@ impl Load {
 struct Series {
     title: &'static str,
     load: Load,
+    rounds: u64,
     rows: Vec<(Companion, Vec<f64>)>,
 }
 
 impl Series {
-    fn new(title: &'static str, load: Load, companions: &[Companion]) -> Self {
+    fn new(title: &'static str, load: Load, rounds: u64, companions: &[Companion]) -> Self {
         Self {
             title,
             load,
+            rounds,
             rows: companions
                 .iter()
                 .map(|&companion| (companion, Vec::new()))
@@ -89,8 +91,8 @@ impl Series {
     fn render(&self, text: &mut String) -> Result<()> {
         writeln!(
             text,
-            "{}\n\n| beside | per second | of none |\n|---|---|---|",
-            self.title
+            "{} {} rounds.\n\n| beside | per second | of none |\n|---|---|---|",
+            self.title, self.rounds
         )?;
         for (companion, rates) in &self.rows {
             let (rate, ratio) = (Spread::of(rates), self.against_nobody(*companion));
@@ -109,56 +111,70 @@ pub(super) fn bench(run: &Run) -> Result<Report> {
     let client = client();
     let ports = Ports::choose()?;
     let mut server = echo_server(&ports, None, &run.interrupt)?;
-    let seconds = run.size(2, 1);
+    let seconds = 1;
     let [nobody, observer] = [Companion::Nobody, Companion::Observer];
-    let all = [nobody, observer, Companion::TcpStates, Companion::Ss];
-    let mut series = [
+    let requests = || {
+        Load::Requests(Wrk {
+            url: format!("http://127.0.0.1:{}/", ports.public),
+            connections: 16,
+            seconds,
+            header: Some("connection: close"),
+        })
+    };
+    let echoes = Load::Echoes(vec![
+        format!("--address=127.0.0.1:{}", ports.public),
+        format!("--seconds={seconds}"),
+    ]);
+    // What costs little takes many rounds to be seen at all.
+    let rounds = run.size(41, 5);
+    let mut series = vec![
         Series::new(
             "Requests, a connection for each.",
-            Load::Requests(Wrk {
-                url: format!("http://127.0.0.1:{}/", ports.public),
-                connections: 16,
-                seconds,
-                header: Some("connection: close"),
-            }),
-            if run.quick { &all[..2] } else { &all },
+            requests(),
+            rounds,
+            &[nobody, observer],
         ),
         Series::new(
             "WebSocket messages, each sent when the one before is echoed.",
-            Load::Echoes(vec![
-                format!("--address=127.0.0.1:{}", ports.public),
-                format!("--seconds={seconds}"),
-            ]),
-            &all[..2],
+            echoes,
+            rounds,
+            &[nobody, observer],
         ),
     ];
-    let rounds = run.size(21, 5);
+    if !run.quick {
+        series.push(Series::new(
+            "Requests, a connection for each, beside what people use instead.",
+            requests(),
+            11,
+            &[nobody, Companion::TcpStates, Companion::Ss],
+        ));
+    }
     for series in &mut series {
-        for turn in 0..rounds {
+        for turn in 0..series.rounds {
             eprintln!("{} Round {}", series.title, turn + 1);
             server.check_running()?;
             series.round(turn, &ports, &client, run)?;
         }
     }
-    let [requests, echoes] = &series;
     let ratios = vec![
         Ratio::new(
             "requests/s with the observer / without",
-            requests.against_nobody(observer),
+            series[0].against_nobody(observer),
             Goal::AtLeast(0.99),
         ),
         Ratio::new(
             "WebSocket echoes/s with the observer / without",
-            echoes.against_nobody(observer),
+            series[1].against_nobody(observer),
             Goal::AtLeast(0.99),
         ),
     ];
     let mut section = format!(
         "## What a service does while it is watched\n\n\
-         `cargo xtask bench load`: a plain axum server on loopback, {rounds} rounds of {seconds} s \
-         for each, in turns; the observer checks once a second. Client and server have the same \
-         CPUs, so all of them are busy: what a companion takes, the service lacks. The quotient is \
-         taken in each round.\n\n"
+         `cargo xtask bench load`: a plain axum server on loopback, rounds of {seconds} s for each, in \
+         turns; the observer checks once a second. Client and server have the same CPUs, so all of \
+         them are busy: what a companion takes, the service lacks. The quotient is taken in each \
+         round. On a shared machine one round is a tenth apart from the next: of {rounds} of them, \
+         the median is still uncertain by two hundredths.\n\n"
     );
     for series in &series {
         series.render(&mut section)?;
