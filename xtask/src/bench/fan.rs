@@ -59,7 +59,7 @@ impl Side {
 /// Something could not be built, started or measured, or a message was lost.
 pub(super) fn bench(settings: &Run) -> Result<Report> {
     build_without_metrics()?;
-    let (rounds, seconds) = (settings.size(51, 5), 1);
+    let (rounds, seconds) = (settings.size(41, 5), 1);
     let fan_in = Crowd {
         senders: 32,
         recipients: 1,

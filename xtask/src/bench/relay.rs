@@ -85,7 +85,11 @@ pub(super) fn start_relay(
             ports.management
         ))
         .arg(format!("--data-dir={}", folder.display()))
-        .args(["--message-rate=1000000", "--frame-rate=1000000"])
+        .args([
+            "--account-rate=1000000",
+            "--message-rate=1000000",
+            "--frame-rate=1000000",
+        ])
         .args(database.map(|url| format!("--database-url={url}")));
     let mut service = Service::start_command(program, &mut command)?;
     wait_for_listener(ports.public, &mut service, interrupt)?;
