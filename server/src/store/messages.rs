@@ -1,6 +1,6 @@
 //! Messages: stored before their sender is answered, deleted when their recipient acked.
 
-use sqlx::{AnyConnection, Connection as _, FromRow};
+use sqlx::{AnyConnection, AssertSqlSafe, Connection as _, FromRow};
 use uuid::Uuid;
 
 use super::{Store, StoreError};
@@ -8,6 +8,9 @@ use crate::{
     account::AccountId,
     message::{Message, Sequence},
 };
+
+/// Most acks that one statement deletes, so that few statements are prepared.
+const ACKS: usize = 16;
 
 /// A message that is to be stored.
 pub(crate) struct NewMessage {
@@ -139,17 +142,26 @@ impl Store {
         let (database, statement) = connection.statement("delete_acked");
         let work = async {
             let mut transaction = database.begin().await?;
-            for Ack { recipient, id } in acks {
-                sqlx::query("delete from messages where id = $1 and recipient = $2")
-                    .bind(id.to_string())
-                    .bind(recipient.as_str())
-                    .execute(&mut *transaction)
-                    .await?;
+            for acks in acks.chunks(ACKS) {
+                // Nothing but placeholders is put into the text.
+                let mut delete = sqlx::query(AssertSqlSafe(deletion(acks.len())));
+                for Ack { recipient, id } in acks {
+                    delete = delete.bind(id.to_string()).bind(recipient.as_str());
+                }
+                delete.execute(&mut *transaction).await?;
             }
             transaction.commit().await
         };
         statement.run(work).await
     }
+}
+
+/// The statement that deletes so many acked messages: each is its recipient's to ack.
+fn deletion(acks: usize) -> String {
+    let condition =
+        |ack: usize| format!("(id = ${} and recipient = ${})", 2 * ack + 1, 2 * ack + 2);
+    let conditions: Vec<_> = (0..acks).map(condition).collect();
+    format!("delete from messages where {}", conditions.join(" or "))
 }
 
 /// What became of each of `count` messages that were stored together or not at all.

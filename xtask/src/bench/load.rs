@@ -3,6 +3,7 @@
 //! In many short turns, each round forwards or backwards, so that the machine's drift meets all.
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
@@ -13,7 +14,12 @@ use super::figure::{Goal, Ratio, Spread};
 use super::wrk::Wrk;
 use super::{Report, Run, echo_server};
 use crate::services::Ports;
+use crate::step::pause;
 use crate::verdict::client;
+
+/// After the start of a companion: what starting it took, and what ending the last one left, is no
+/// part of what it costs to be watched. Without a companion the machine rests as long.
+const SETTLED: Duration = Duration::from_secs(1);
 
 /// What the service is asked.
 enum Load {
@@ -74,6 +80,7 @@ impl Series {
         for (companion, rates) in rows {
             ensure!(!run.interrupt.came(), "interrupted");
             let _beside = companion.start(ports, client, &run.interrupt)?;
+            pause(SETTLED);
             rates.push(self.load.rate()?);
         }
         Ok(())
