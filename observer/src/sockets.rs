@@ -144,9 +144,7 @@ fn report(entry: &Entry, tracked: Option<&Socket>, now: Duration) -> SocketRepor
         is_accepted: class == ClassName::Closing || entry.inode != 0,
         age_seconds: tracked.and_then(|socket| since(socket.opened_at)),
         upgraded_seconds: tracked.and_then(|socket| since(socket.upgraded_at)),
-        silence_seconds: entry
-            .info
-            .map(|info| info.since_data.min(info.since_ack).as_secs_f64()),
+        silence_seconds: entry.info.map(|info| info.silence().as_secs_f64()),
         rtt_seconds: entry.info.map(|info| info.rtt.as_secs_f64()),
         bytes_received: entry.info.map(|info| info.bytes_received),
         bytes_acked: entry.info.map(|info| info.bytes_acked),

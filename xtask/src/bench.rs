@@ -3,6 +3,7 @@
 //! Here is what every bench shares: its section of the page, and its ratios in `bench.toml`. What is
 //! measured stands in a file for each.
 
+use std::ffi::OsStr;
 use std::net::{Ipv4Addr, TcpStream};
 use std::path::Path;
 use std::time::Instant;
@@ -214,10 +215,14 @@ const PROGRAMS: [&str; 9] = [
 fn build() -> Result<()> {
     build_ebpf()?;
     eprintln!("build: release");
-    let programs = PROGRAMS.map(|program| format!("--bin={program}"));
+    build_release(&PROGRAMS.map(|program| format!("--bin={program}")))
+}
+
+/// Builds some of the workspace as it is measured.
+fn build_release(arguments: &[impl AsRef<OsStr>]) -> Result<()> {
     let status = workspace::cargo()
         .args(["build", "--release", "--workspace"])
-        .args(programs)
+        .args(arguments)
         .status()
         .context("start cargo")?;
     ensure!(status.success(), "cargo build: {status}");

@@ -126,7 +126,7 @@ fn rustflags(arch: &str) -> String {
         // BTF is made from debug information; the loader needs it.
         "-Cdebuginfo=2",
         "-Clink-arg=--btf",
-        // With it, LLVM calls a byte-wise memset for every few zeroes.
+        // bpf-linker's default has LLVM call a byte-wise memset for every few zeroes.
         "-Clink-arg=--disable-expand-memcpy-in-order",
         // The instruction set of kernel 5.12 and later; rustc hands it on to bpf-linker.
         "-Ctarget-cpu=v3",

@@ -54,7 +54,8 @@ impl SockDiag {
     /// # Errors
     /// When the kernel does not answer with a complete dump.
     pub fn dump(&mut self, port: u16, states: States) -> Result<Vec<Entry>, DumpError> {
-        self.collect(&wire::request(port, states, false), |_| true)
+        let request = wire::request(port, states, false);
+        self.collect(&request, Some, |entry| entry.cookie)
     }
 
     /// The same for those that are wanted, with each socket's `tcp_info`, which costs more.
@@ -67,7 +68,9 @@ impl SockDiag {
         states: States,
         is_wanted: impl Fn(&Entry) -> bool,
     ) -> Result<Vec<Entry>, DumpError> {
-        self.collect(&wire::request(port, states, true), is_wanted)
+        let request = wire::request(port, states, true);
+        let keep = |entry| is_wanted(&entry).then_some(entry);
+        self.collect(&request, keep, |entry| entry.cookie)
     }
 
     /// The same for those that are wanted, without all that counting does not need: a service may
@@ -81,43 +84,33 @@ impl SockDiag {
         states: States,
         is_wanted: impl Fn(&Entry) -> bool,
     ) -> Result<Vec<Listed>, DumpError> {
-        let mut listed = Vec::new();
-        self.ask(&wire::request(port, states, false), |entry| {
-            if is_wanted(&entry) {
-                let Entry { cookie, state, .. } = entry;
-                listed.push(Listed { cookie, state });
-            }
-        })?;
-        // The kernel resumes a dump by bucket and position, and may meet a socket twice.
-        listed.sort_unstable_by_key(|socket| socket.cookie);
-        listed.dedup_by_key(|socket| socket.cookie);
-        Ok(listed)
+        let request = wire::request(port, states, false);
+        let keep = |entry| {
+            let is_wanted = is_wanted(&entry);
+            let Entry { cookie, state, .. } = entry;
+            is_wanted.then_some(Listed { cookie, state })
+        };
+        self.collect(&request, keep, |listed| listed.cookie)
     }
 
-    fn collect(
+    /// Asks, and keeps of each socket what is to be kept, once.
+    fn collect<T>(
         &mut self,
         request: &[u8],
-        is_wanted: impl Fn(&Entry) -> bool,
-    ) -> Result<Vec<Entry>, DumpError> {
-        let mut entries = Vec::new();
-        self.ask(request, |entry| {
-            if is_wanted(&entry) {
-                entries.push(entry);
-            }
-        })?;
-        // As above.
-        entries.sort_unstable_by_key(|entry| entry.cookie);
-        entries.dedup_by_key(|entry| entry.cookie);
-        Ok(entries)
-    }
-
-    fn ask(&mut self, request: &[u8], mut each: impl FnMut(Entry)) -> Result<(), DumpError> {
+        keep: impl Fn(Entry) -> Option<T>,
+        cookie: impl Fn(&T) -> u64,
+    ) -> Result<Vec<T>, DumpError> {
+        let mut kept = Vec::new();
         self.socket.send(request, 0)?;
         loop {
             let length = self.socket.recv(&mut &mut self.datagram[..], 0)?;
-            if wire::parse(&self.datagram[..length], &mut each)? {
-                return Ok(());
+            if wire::parse(&self.datagram[..length], |entry| kept.extend(keep(entry)))? {
+                break;
             }
         }
+        // The kernel resumes a dump by bucket and position, and may meet a socket twice.
+        kept.sort_unstable_by_key(&cookie);
+        kept.dedup_by_key(|one| cookie(one));
+        Ok(kept)
     }
 }

@@ -13,6 +13,8 @@ use std::{
     time::Duration,
 };
 
+use observer_ebpf::TCP_ESTABLISHED;
+
 /// An answer that cannot be understood, or that is a refusal.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -91,7 +93,7 @@ impl Listed {
     /// Whether it is ESTABLISHED.
     #[must_use]
     pub const fn is_established(&self) -> bool {
-        self.state == 1
+        self.state == TCP_ESTABLISHED
     }
 }
 
@@ -136,6 +138,14 @@ pub struct Info {
     /// Smoothed round-trip time.
     #[doc(alias = "tcpi_rtt")]
     pub rtt: Duration,
+}
+
+impl Info {
+    /// Since anything came from the peer.
+    #[must_use]
+    pub fn silence(&self) -> Duration {
+        self.since_data.min(self.since_ack)
+    }
 }
 
 /// The request that lists the sockets with a local port, of both families.

@@ -45,8 +45,8 @@ impl Target {
                 // The survey of the witnesses meets the same error, and logs it.
                 Err(_) => self.watched.survey_soon(),
             }
-            // Lists of every socket may have been held against each other.
-            memory::give_back();
+            // Lists of every socket may have been held against each other. It walks the heap.
+            tokio::task::block_in_place(memory::give_back);
             // Long lists are read more seldom: at most for half of the time.
             let pause = self.config.interval.max(PAUSE).max(began.elapsed());
             sleep(pause).await;
@@ -84,7 +84,7 @@ impl Target {
         // The rest is no suspect of the kernel's, and there may be very many.
         let silent_soon = self.config.silent_after / 2;
         let may_be_suspect = move |entry: &Entry| {
-            let silence = entry.info.as_ref().map(silence);
+            let silence = entry.info.as_ref().map(Info::silence);
             entry.state != TCP_ESTABLISHED || entry.inode == 0 || silence > Some(silent_soon)
         };
         let earlier = self.seen(may_be_suspect).await?;
@@ -143,13 +143,8 @@ fn seen(entry: &Entry, tracked: Option<&Socket>, counted: Counted, now: Duration
         age: tracked
             .filter(|socket| socket.opened_at != 0)
             .map(|socket| since(socket.opened_at)),
-        silence: entry.info.as_ref().map(silence),
+        silence: entry.info.as_ref().map(Info::silence),
     }
-}
-
-/// Since anything came from the peer.
-fn silence(info: &Info) -> Duration {
-    info.since_data.min(info.since_ack)
 }
 
 fn is_websocket(socket: &Socket) -> IsCounted {

@@ -178,15 +178,25 @@ impl Endpoint {
         Ok((listed, survey))
     }
 
+    /// Hands over every socket of this endpoint in the map of sockets.
+    fn each_tracked(
+        &self,
+        probe: &Probe,
+        mut each: impl FnMut(u64, Socket),
+    ) -> Result<(), MapAccessError> {
+        probe.each_socket(|cookie, socket| {
+            if socket.target == self.index() {
+                each(cookie, socket);
+            }
+        })
+    }
+
     /// How the witnesses differ, socket by socket.
     fn differences(&self, probe: &Probe) -> Result<HashMap<u64, Difference>, WitnessError> {
         let listed = self.open_sockets()?;
         let mut is_tracked = vec![false; listed.len()];
         let mut differences = HashMap::new();
-        probe.each_socket(|cookie, socket| {
-            if socket.target != self.index() {
-                return;
-            }
+        self.each_tracked(probe, |cookie, socket| {
             let place = listed.binary_search_by_key(&cookie, |listed| listed.cookie);
             let listed = place.ok().map(|place| {
                 is_tracked[place] = true;
@@ -246,11 +256,7 @@ impl Endpoint {
     /// Stops tracking every socket.
     pub(super) fn let_all_go(&self, probe: &Probe) -> Result<(), MapAccessError> {
         let mut tracked = Vec::new();
-        probe.each_socket(|cookie, socket| {
-            if socket.target == self.index() {
-                tracked.push((cookie, socket));
-            }
-        })?;
+        self.each_tracked(probe, |cookie, socket| tracked.push((cookie, socket)))?;
         for (cookie, socket) in tracked {
             self.let_go(probe, cookie, &socket)?;
         }

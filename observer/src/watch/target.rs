@@ -127,17 +127,16 @@ impl Target {
             state.epoch = epoch;
             state.samples.clear();
         }
-        let counts = read.as_ref().ok().map(|(_, counts)| *counts);
-        let has_changed =
-            counts.is_none() || state.samples.last().map(|last| last.counts) != counts;
-        match read {
+        let has_changed = match read {
             Ok((tally, counts)) => {
+                let before = state.samples.last().map(|last| last.counts);
                 state.last.tally = Some(tally);
                 state.samples.push(Sample {
                     began,
                     finished,
                     counts,
                 });
+                before != Some(counts)
             }
             Err(error) => {
                 state.last.tally = None;
@@ -146,8 +145,9 @@ impl Target {
                 if !matches!(error, WitnessError::Absent) {
                     self.watched.survey_soon();
                 }
+                true
             }
-        }
+        };
         drop(state);
         self.sampled.notify_waiters();
         has_changed

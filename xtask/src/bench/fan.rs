@@ -8,9 +8,8 @@ use anyhow::{Context as _, Result, ensure};
 
 use super::figure::{Goal, Ratio, Spread};
 use super::relay::{Crowd, Folder, start_relay};
-use super::{Report, Run, usage};
+use super::{Report, Run, build_release, usage};
 use crate::services::{Interrupt, Service, release_program};
-use crate::workspace;
 
 /// The server as it is built without metrics.
 const WITHOUT_METRICS: &str = "server-without-metrics";
@@ -131,17 +130,8 @@ pub(super) fn bench(settings: &Run) -> Result<Report> {
 
 /// Builds the server without metrics beside the real one, which is built again after it.
 fn build_without_metrics() -> Result<()> {
-    for features in [Some("--features=server/without-metrics"), None] {
-        let status = workspace::cargo()
-            .args(["build", "--release", "--workspace", "--bin=server"])
-            .args(features)
-            .status()
-            .context("start cargo")?;
-        ensure!(status.success(), "cargo build: {status}");
-        if features.is_some() {
-            fs::copy(release_program("server"), release_program(WITHOUT_METRICS))
-                .context("keep the server without metrics")?;
-        }
-    }
-    Ok(())
+    build_release(&["--bin=server", "--features=server/without-metrics"])?;
+    fs::copy(release_program("server"), release_program(WITHOUT_METRICS))
+        .context("keep the server without metrics")?;
+    build_release(&["--bin=server"])
 }
