@@ -1,13 +1,14 @@
 //! One place that services listen on: its counts and its sockets, as each witness has them.
 //!
-//! How the witnesses are held against each other is in `reconcile`, where the sockets are in `place`.
+//! What the second witness lists is in `dumps`, how the two are held against each other in
+//! `reconcile`, where the sockets are in `place`.
 
 use std::{
     net::IpAddr,
     sync::{Arc, Mutex},
 };
 
-use observer_ebpf::{Socket, Tally};
+use observer_ebpf::Tally;
 
 use super::{
     listing::Listing,
@@ -18,7 +19,7 @@ use crate::{
     config::{self, Listen, Netns},
     netns::{Doorkeeper, NetworkNamespace},
     probe::{MapAccessError, Probe},
-    sock_diag::{DumpError, Entry, Listed, States},
+    sock_diag::DumpError,
 };
 
 /// A witness failed.
@@ -49,17 +50,6 @@ pub struct Count {
     pub unseen_before: u64,
     /// See `unseen_before`.
     pub unseen_after: u64,
-}
-
-/// What the listening sockets of an endpoint show.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Listeners {
-    /// Their cookies, in order: others after a restart.
-    pub cookies: Vec<u64>,
-    /// Connections that nobody has accepted yet.
-    pub queue_length: u64,
-    /// How many may wait.
-    pub queue_limit: u64,
 }
 
 /// Who counts.
@@ -216,7 +206,8 @@ impl Endpoint {
         lock(&self.place).as_ref().map(|place| place.key.netns)
     }
 
-    fn place(&self) -> Result<Arc<Place>, WitnessError> {
+    /// Where its sockets are now.
+    pub(super) fn place(&self) -> Result<Arc<Place>, WitnessError> {
         lock(&self.place).clone().ok_or(WitnessError::Absent)
     }
 
@@ -288,92 +279,9 @@ impl Endpoint {
         })
     }
 
-    /// The open sockets, as `sock_diag` lists them, in the order of their cookies.
-    ///
-    /// # Errors
-    /// When there is no complete dump.
-    pub fn open_sockets(&self) -> Result<Vec<Listed>, WitnessError> {
-        self.list(States::OPEN)
-    }
-
-    /// The cookies of the sockets that left ESTABLISHED and are not closed.
-    ///
-    /// # Errors
-    /// When there is no complete dump, or the maps cannot be read.
-    pub fn closing(&self) -> Result<Vec<u64>, WitnessError> {
-        let tally = self.tally()?;
-        if tally.left == tally.closed {
-            return Ok(Vec::new());
-        }
-        let closing = self.list(States::CLOSING)?;
-        Ok(closing.iter().map(|socket| socket.cookie).collect())
-    }
-
-    /// Those open sockets that are wanted, with their `tcp_info`, and what the programs know of each.
-    ///
-    /// # Errors
-    /// When there is no complete dump, or the maps cannot be read.
-    pub fn details(
-        &self,
-        is_wanted: impl Fn(&Entry) -> bool,
-    ) -> Result<Vec<(Entry, Option<Socket>)>, WitnessError> {
-        let place = self.place()?;
-        let others = self.keys.others(&place.key);
-        let is_wanted = |entry: &Entry| self.owns(entry, &others) && is_wanted(entry);
-        let entries =
-            lock(&place.connections).dump_with_info(self.listen.port, States::OPEN, is_wanted)?;
-        entries
-            .into_iter()
-            .map(|entry| {
-                let tracked = match self.probe() {
-                    Some(probe) => probe.socket(entry.cookie)?,
-                    None => None,
-                };
-                Ok((entry, tracked))
-            })
-            .collect()
-    }
-
-    /// The listening sockets.
-    ///
-    /// # Errors
-    /// When there is no complete dump.
-    pub fn listeners(&self) -> Result<Listeners, WitnessError> {
-        let place = self.place()?;
-        let entries = lock(&place.listeners).dump(self.listen.port, States::LISTEN)?;
-        let others = self.keys.others(&place.key);
-        let mut listeners = Listeners::default();
-        for entry in entries {
-            // A wildcard listener also serves an endpoint with an address.
-            if self.listen.address.is_some() && !entry.local.ip().is_unspecified() {
-                if !self.owns(&entry, &others) {
-                    continue;
-                }
-            } else if others.contains(&entry.local.ip()) {
-                continue;
-            }
-            listeners.cookies.push(entry.cookie);
-            listeners.queue_length += u64::from(entry.recv_queue);
-            listeners.queue_limit += u64::from(entry.send_queue);
-        }
-        listeners.cookies.sort_unstable();
-        Ok(listeners)
-    }
-
-    fn list(&self, states: States) -> Result<Vec<Listed>, WitnessError> {
-        let place = self.place()?;
-        let others = self.keys.others(&place.key);
-        let is_own = |entry: &Entry| self.owns(entry, &others);
-        Ok(lock(&place.connections).list(self.listen.port, states, is_own)?)
-    }
-
-    /// Whether a socket with the endpoint's port is the endpoint's: the most specific one has it.
-    fn owns(&self, entry: &Entry, others: &[IpAddr]) -> bool {
-        let local = entry.local.ip();
-        match self.listen.address {
-            Some(address) => local == address.to_canonical(),
-            None => !others.contains(&local),
-        }
+    /// The addresses that other endpoints have, on its port in this place.
+    pub(super) fn others(&self, place: &Place) -> Vec<IpAddr> {
+        self.keys.others(&place.key)
     }
 
     /// The maps, where programs count.

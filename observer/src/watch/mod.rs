@@ -3,6 +3,7 @@
 //! It brings the witnesses and the claim together and hands them to `check`; it decides nothing.
 
 mod counted;
+pub mod dumps;
 pub mod endpoint;
 mod explain;
 pub mod health;

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use observer_ebpf::Tally;
 
-use super::endpoint::Listeners;
+use super::dumps::Listeners;
 use crate::check::{Blind, Finding, Interval, Record, Shape, Suspects, Verdict};
 
 /// What was last observed of a target, for the API and the metrics.

@@ -10,13 +10,8 @@ use observer_ebpf::Tally;
 use tokio::sync::{Notify, mpsc};
 
 use super::{
-    counted::project,
-    endpoint::{Listeners, WitnessError},
-    health::Watched,
-    kernel::Kernel,
-    lock,
-    observation::Observation,
-    sampler::Bell,
+    counted::project, dumps::Listeners, endpoint::WitnessError, health::Watched, kernel::Kernel,
+    lock, observation::Observation, sampler::Bell,
 };
 use crate::{
     check::{

@@ -1,0 +1,114 @@
+//! What `sock_diag` lists of an endpoint: its open sockets, those that are closing, its listeners.
+//!
+//! It knows which socket is the endpoint's, and nothing of what the programs count.
+
+use std::net::IpAddr;
+
+use observer_ebpf::Socket;
+
+use super::{
+    endpoint::{Endpoint, WitnessError},
+    lock,
+};
+use crate::sock_diag::{Entry, Listed, States};
+
+/// What the listening sockets of an endpoint show.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Listeners {
+    /// Their cookies, in order: others after a restart.
+    pub cookies: Vec<u64>,
+    /// Connections that nobody has accepted yet.
+    pub queue_length: u64,
+    /// How many may wait.
+    pub queue_limit: u64,
+}
+
+impl Endpoint {
+    /// The open sockets, as `sock_diag` lists them, in the order of their cookies.
+    ///
+    /// # Errors
+    /// When there is no complete dump.
+    pub fn open_sockets(&self) -> Result<Vec<Listed>, WitnessError> {
+        self.list(States::OPEN)
+    }
+
+    /// The cookies of the sockets that left ESTABLISHED and are not closed.
+    ///
+    /// # Errors
+    /// When there is no complete dump, or the maps cannot be read.
+    pub fn closing(&self) -> Result<Vec<u64>, WitnessError> {
+        let tally = self.tally()?;
+        if tally.left == tally.closed {
+            return Ok(Vec::new());
+        }
+        let closing = self.list(States::CLOSING)?;
+        Ok(closing.iter().map(|socket| socket.cookie).collect())
+    }
+
+    /// Those open sockets that are wanted, with their `tcp_info`, and what the programs know of each.
+    ///
+    /// # Errors
+    /// When there is no complete dump, or the maps cannot be read.
+    pub fn details(
+        &self,
+        is_wanted: impl Fn(&Entry) -> bool,
+    ) -> Result<Vec<(Entry, Option<Socket>)>, WitnessError> {
+        let place = self.place()?;
+        let others = self.others(&place);
+        let is_wanted = |entry: &Entry| self.owns(entry, &others) && is_wanted(entry);
+        let entries =
+            lock(&place.connections).dump_with_info(self.listen().port, States::OPEN, is_wanted)?;
+        entries
+            .into_iter()
+            .map(|entry| {
+                let tracked = match self.probe() {
+                    Some(probe) => probe.socket(entry.cookie)?,
+                    None => None,
+                };
+                Ok((entry, tracked))
+            })
+            .collect()
+    }
+
+    /// The listening sockets.
+    ///
+    /// # Errors
+    /// When there is no complete dump.
+    pub fn listeners(&self) -> Result<Listeners, WitnessError> {
+        let place = self.place()?;
+        let entries = lock(&place.listeners).dump(self.listen().port, States::LISTEN)?;
+        let others = self.others(&place);
+        let mut listeners = Listeners::default();
+        for entry in entries {
+            // A wildcard listener also serves an endpoint with an address.
+            if self.listen().address.is_some() && !entry.local.ip().is_unspecified() {
+                if !self.owns(&entry, &others) {
+                    continue;
+                }
+            } else if others.contains(&entry.local.ip()) {
+                continue;
+            }
+            listeners.cookies.push(entry.cookie);
+            listeners.queue_length += u64::from(entry.recv_queue);
+            listeners.queue_limit += u64::from(entry.send_queue);
+        }
+        listeners.cookies.sort_unstable();
+        Ok(listeners)
+    }
+
+    fn list(&self, states: States) -> Result<Vec<Listed>, WitnessError> {
+        let place = self.place()?;
+        let others = self.others(&place);
+        let is_own = |entry: &Entry| self.owns(entry, &others);
+        Ok(lock(&place.connections).list(self.listen().port, states, is_own)?)
+    }
+
+    /// Whether a socket with the endpoint's port is the endpoint's: the most specific one has it.
+    fn owns(&self, entry: &Entry, others: &[IpAddr]) -> bool {
+        let local = entry.local.ip();
+        match self.listen().address {
+            Some(address) => local == address.to_canonical(),
+            None => !others.contains(&local),
+        }
+    }
+}
