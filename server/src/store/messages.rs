@@ -1,5 +1,7 @@
 //! Messages: stored before their sender is answered, deleted when their recipient acked.
 
+use std::{collections::HashMap, slice};
+
 use sqlx::{AnyConnection, AssertSqlSafe, Connection as _, FromRow};
 use uuid::Uuid;
 
@@ -9,8 +11,8 @@ use crate::{
     message::{Message, Sequence},
 };
 
-/// Most acks that one statement deletes, so that few statements are prepared.
-const ACKS: usize = 16;
+/// Most messages or acks that one statement is about, so that few statements are prepared.
+const ROWS: usize = 16;
 
 /// A message that is to be stored.
 pub(crate) struct NewMessage {
@@ -92,8 +94,17 @@ impl Store {
         let work = async {
             let mut transaction = database.begin().await?;
             let mut results = Vec::with_capacity(messages.len());
-            for message in messages {
-                results.push(message.store(&mut transaction, pending_limit).await?);
+            for messages in messages.chunks(ROWS) {
+                let stored = insert(&mut transaction, messages, pending_limit).await?;
+                for (message, sequence) in messages.iter().zip(stored) {
+                    results.push(match sequence {
+                        Some(sequence) => Ok(sequence),
+                        None if messages.len() > 1 => {
+                            message.store_alone(&mut transaction, pending_limit).await?
+                        }
+                        None => Err(message.obstacle(&mut transaction).await?),
+                    });
+                }
             }
             transaction.commit().await?;
             Ok(results)
@@ -142,7 +153,7 @@ impl Store {
         let (database, statement) = connection.statement("delete_acked");
         let work = async {
             let mut transaction = database.begin().await?;
-            for acks in acks.chunks(ACKS) {
+            for acks in acks.chunks(ROWS) {
                 // Nothing but placeholders is put into the text.
                 let mut delete = sqlx::query(AssertSqlSafe(deletion(acks.len())));
                 for Ack { recipient, id } in acks {
@@ -154,6 +165,66 @@ impl Store {
         };
         statement.run(work).await
     }
+}
+
+/// Stores those messages that may be stored, at most [`ROWS`], in their order, and says which number
+/// each has. An error leaves the transaction of no use.
+async fn insert(
+    transaction: &mut AnyConnection,
+    messages: &[NewMessage],
+    pending_limit: i64,
+) -> Result<Vec<Option<Sequence>>, sqlx::Error> {
+    // Nothing but placeholders and small numbers is put into the text.
+    let mut insert = sqlx::query_as(AssertSqlSafe(insertion(messages.len()))).bind(pending_limit);
+    for message in messages {
+        insert = insert
+            .bind(message.id.to_string())
+            .bind(message.recipient.as_str())
+            .bind(message.sender.as_str())
+            .bind(&message.body)
+            .bind(message.attachment.map(|id| id.to_string()))
+            .bind(message.sent_at);
+    }
+    let inserted: Vec<(String, Sequence)> = insert.fetch_all(&mut *transaction).await?;
+    let inserted: HashMap<String, Sequence> = inserted.into_iter().collect();
+    let mut sequences = Vec::with_capacity(messages.len());
+    for message in messages {
+        let sequence = inserted.get(&message.id.to_string()).copied();
+        if sequence.is_some() {
+            message.share_attachment(transaction).await?;
+        }
+        sequences.push(sequence);
+    }
+    Ok(sequences)
+}
+
+/// The statement that inserts those of so many messages that have a recipient, an attachment of their
+/// sender's or none, and room among what waits for their recipient, with the others before them.
+fn insertion(messages: usize) -> String {
+    let row = |row: usize| {
+        let first = 6 * row + 2;
+        let [id, recipient, sender, body, attachment, sent_at] =
+            [0, 1, 2, 3, 4, 5].map(|column| format!("${}", first + column));
+        // A list of values gives PostgreSQL no other hint at the type of a placeholder.
+        format!(
+            "({row}, {id}, {recipient}, {sender}, {body}, {attachment}, cast({sent_at} as bigint))"
+        )
+    };
+    let rows: Vec<_> = (0..messages).map(row).collect();
+    format!(
+        "with new (place, id, recipient, sender, body, attachment, sent_at) as (values {}) \
+         insert into messages (id, recipient, sender, body, attachment, sent_at) \
+         select id, recipient, sender, body, attachment, sent_at from \
+         (select new.*, row_number() over (partition by recipient order by place) as nth from new) \
+         as new \
+         where exists (select 1 from accounts where id = new.recipient) \
+         and (attachment is null or exists \
+         (select 1 from attachments where id = new.attachment and owner = new.sender)) \
+         and nth + (select count(*) from \
+         (select 1 from messages where recipient = new.recipient limit $1) as pending) <= $1 \
+         order by place returning id, sequence",
+        rows.join(", ")
+    )
 }
 
 /// The statement that deletes so many acked messages: each is its recipient's to ack.
@@ -180,45 +251,34 @@ fn spread(
 }
 
 impl NewMessage {
-    /// Stores it if it may be stored. An error leaves the transaction of no use.
-    async fn store(
+    /// Stores it if it may be stored, after it was not stored with others: one of those may have taken
+    /// the last place before it was refused itself.
+    async fn store_alone(
         &self,
         transaction: &mut AnyConnection,
         pending_limit: i64,
     ) -> Result<Result<Sequence, NotStored>, sqlx::Error> {
-        let attachment = self.attachment.map(|id| id.to_string());
-        let sequence: Option<Sequence> = sqlx::query_scalar(
-            "insert into messages (id, recipient, sender, body, attachment, sent_at) \
-             select $1, $2, $3, $4, $5, $6 \
-             where exists (select 1 from accounts where id = $2) \
-             and ($5 is null or exists (select 1 from attachments where id = $5 and owner = $3)) \
-             and (select count(*) from \
-             (select 1 from messages where recipient = $2 limit $7) as pending) < $7 \
-             returning sequence",
-        )
-        .bind(self.id.to_string())
-        .bind(self.recipient.as_str())
-        .bind(self.sender.as_str())
-        .bind(&self.body)
-        .bind(&attachment)
-        .bind(self.sent_at)
-        .bind(pending_limit)
-        .fetch_optional(&mut *transaction)
-        .await?;
-        let Some(sequence) = sequence else {
-            return self.obstacle(transaction).await.map(Err);
-        };
-        if let Some(attachment) = &attachment {
-            sqlx::query(
-                "insert into attachment_recipients (attachment, recipient) values ($1, $2) \
-                 on conflict do nothing",
-            )
-            .bind(attachment)
-            .bind(self.recipient.as_str())
-            .execute(&mut *transaction)
-            .await?;
+        let alone = insert(transaction, slice::from_ref(self), pending_limit).await?;
+        match alone.into_iter().flatten().next() {
+            Some(sequence) => Ok(Ok(sequence)),
+            None => self.obstacle(transaction).await.map(Err),
         }
-        Ok(Ok(sequence))
+    }
+
+    /// Lets its recipient fetch what is attached to it.
+    async fn share_attachment(&self, transaction: &mut AnyConnection) -> Result<(), sqlx::Error> {
+        let Some(attachment) = self.attachment else {
+            return Ok(());
+        };
+        sqlx::query(
+            "insert into attachment_recipients (attachment, recipient) values ($1, $2) \
+             on conflict do nothing",
+        )
+        .bind(attachment.to_string())
+        .bind(self.recipient.as_str())
+        .execute(transaction)
+        .await?;
+        Ok(())
     }
 
     /// Why it may not be stored. Neither accounts nor attachments are ever deleted.

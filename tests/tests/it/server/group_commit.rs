@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use http::{StatusCode, header};
-use serde_json::json;
+use serde_json::{Value, json};
 use tests::database::{Database, Lock};
 use tests::relay::{Account, Relay};
 use tokio::io::AsyncWriteExt as _;
@@ -18,6 +18,8 @@ use super::{scenarios, start};
 
 scenarios!(
     a_bad_message_takes_no_other_with_it,
+    a_group_takes_every_place_that_is_left_and_no_more,
+    a_group_of_many_keeps_its_order,
     a_sender_that_leaves_takes_no_message_with_it,
     a_full_queue_is_answered_and_seen,
 );
@@ -68,6 +70,28 @@ impl Held {
             first,
             stored,
         }
+    }
+}
+
+impl Held {
+    /// The statuses of messages that wait behind the first, in this order, and are stored with one
+    /// another.
+    async fn post_together(self, from: &Account, messages: &[Value]) -> Vec<u16> {
+        let mut posted = Vec::new();
+        for (waiting, message) in (1..).zip(messages) {
+            let (relay, from, message) = (Arc::clone(&self.relay), from.clone(), message.clone());
+            posted.push(tokio::spawn(async move {
+                relay.post(&from, &message).await.unwrap().status.as_u16()
+            }));
+            let queued = self
+                .relay
+                .expect("channel_queue_depth", STORE, f64::from(waiting));
+            queued.await.unwrap();
+        }
+        drop(self.lock);
+        self.first.await.unwrap().unwrap();
+        let statuses = join_all(posted).await.into_iter();
+        statuses.map(|status| status.unwrap()).collect()
     }
 }
 
@@ -141,6 +165,47 @@ async fn a_bad_message_takes_no_other_with_it(database: Database) {
         let bodies = receive(&relay, &to, 3).await;
         assert_eq!(bodies, ["first", "good", "good too"]);
     }
+}
+
+async fn a_group_takes_every_place_that_is_left_and_no_more(database: Database) {
+    // Two places are left beside the first message's.
+    let held = Held::start(&database, &["--pending-limit=3"]).await;
+    let (relay, from, to) = (Arc::clone(&held.relay), held.from.clone(), held.to.clone());
+    let stranger = "00000000-0000-4000-8000-000000000000";
+    let messages = [
+        json!({"to": to.id, "body": "with nothing", "attachment": stranger}),
+        json!({"to": to.id, "body": "second"}),
+        json!({"to": from.id, "body": "to another"}),
+        json!({"to": to.id, "body": "third"}),
+        json!({"to": to.id, "body": "fourth"}),
+    ];
+    assert_eq!(
+        held.post_together(&from, &messages).await,
+        [422, 202, 202, 202, 429]
+    );
+    assert_eq!(receive(&relay, &to, 3).await, ["first", "second", "third"]);
+    assert_eq!(receive(&relay, &from, 1).await, ["to another"]);
+}
+
+async fn a_group_of_many_keeps_its_order(database: Database) {
+    // More than one statement takes.
+    const MANY: usize = 40;
+    let held = Held::start(&database, &["--message-rate=1000"]).await;
+    let (relay, from, to) = (Arc::clone(&held.relay), held.from.clone(), held.to.clone());
+    let bodies: Vec<String> = (0..MANY).map(|body| body.to_string()).collect();
+    let messages: Vec<_> = bodies
+        .iter()
+        .map(|body| json!({"to": to.id, "body": body}))
+        .collect();
+    assert_eq!(held.post_together(&from, &messages).await, [202; MANY]);
+    let mut client = relay.connect(&to).await.unwrap();
+    let mut received = Vec::new();
+    while received.len() <= MANY {
+        let message = client.receive().await.unwrap();
+        received.push(message["body"].as_str().unwrap().to_owned());
+    }
+    assert_eq!(received.remove(0), "first");
+    assert_eq!(received, bodies);
 }
 
 async fn a_sender_that_leaves_takes_no_message_with_it(database: Database) {
