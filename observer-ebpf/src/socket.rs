@@ -72,6 +72,8 @@ pub struct Socket {
     pub header_size: u8,
     /// Opcode of that frame.
     pub opcode: u8,
+    /// Zero.
+    pub reserved: u32,
 }
 
 #[cfg(test)]

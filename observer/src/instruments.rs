@@ -230,7 +230,9 @@ fn set_program(program: &ProgramReport) {
     if !program.is_attached {
         return;
     }
-    counter!(MISSED, "program" => name).absolute(program.missed);
+    if let Some(missed) = program.missed {
+        counter!(MISSED, "program" => name).absolute(missed);
+    }
     if let Some(runs) = program.runs {
         counter!(RUNS, "program" => name).absolute(runs);
     }

@@ -1,4 +1,5 @@
-//! What a process has in the kernel's BPF subsystem, and what is left of it when it is gone.
+//! What a process has in the kernel's BPF subsystem, what is left of it when it is gone, and how its
+//! programs come to miss something.
 //!
 //! A process' objects are known by the ids in its `/proc/PID/fdinfo`; whether an id still exists is
 //! asked of `bpftool`. Ids are given in order and not again soon, so that other people's programs
@@ -8,7 +9,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::process::Command;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::Value;
 
 /// Objects by their ids.
@@ -90,6 +91,57 @@ impl Objects {
     }
 }
 
+/// The programs of an observer are not shown what happens on a port, and do not know it: as where a
+/// kernel does not run them for some of the host's tasks.
+#[derive(Debug)]
+pub struct Withheld {
+    map: String,
+    ports: Vec<String>,
+}
+
+impl Withheld {
+    /// From now on, until [`Self::end`].
+    ///
+    /// # Errors
+    /// The process has no map of ports with this port in it, or `bpftool` fails.
+    pub fn begin(observer: u32, port: u16) -> Result<Self> {
+        for map in Objects::of_process(observer)?.maps {
+            let map = map.to_string();
+            if bpftool(&["map", "show", "id", &map])?["name"] != "PORTS" {
+                continue;
+            }
+            let found = bpftool(&["map", "lookup", "id", &map, "key", "0", "0", "0", "0"])?;
+            let bytes = found["value"].as_array().into_iter().flatten();
+            let ports: Vec<String> = bytes
+                .filter_map(|byte| byte.as_str().map(str::to_owned))
+                .collect();
+            let mut without = ports.clone();
+            let place = without.get_mut(usize::from(port)).context("no such port")?;
+            ensure!(*place != "0x00", "the observer does not watch {port}");
+            "0x00".clone_into(place);
+            let withheld = Self { map, ports };
+            withheld.write(&without)?;
+            return Ok(withheld);
+        }
+        bail!("process {observer} has no map of ports")
+    }
+
+    /// They are shown everything again.
+    ///
+    /// # Errors
+    /// `bpftool` fails.
+    pub fn end(self) -> Result<()> {
+        self.write(&self.ports)
+    }
+
+    fn write(&self, ports: &[String]) -> Result<()> {
+        let mut arguments = vec!["map", "update", "id", &self.map];
+        arguments.extend(["key", "0", "0", "0", "0", "value"]);
+        arguments.extend(ports.iter().map(String::as_str));
+        bpftool(&arguments).map(drop)
+    }
+}
+
 /// Whether `bpftool` is there.
 #[must_use]
 pub fn has_bpftool() -> bool {
@@ -105,7 +157,8 @@ fn bpftool(arguments: &[&str]) -> Result<Value> {
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     ensure!(
         output.status.success(),
-        "bpftool {arguments:?}: {}: {text}",
+        "bpftool {:?}: {}: {text}",
+        &arguments[..arguments.len().min(8)],
         output.status
     );
     // Of an empty list it writes nothing.

@@ -331,7 +331,7 @@ impl Probe {
     /// Events that the kernel did not hand to the program of state changes:
     /// [`ProgramReport::missed`].
     #[must_use]
-    pub fn missed(&self) -> u64 {
+    pub fn missed(&self) -> Option<u64> {
         programs::report_of(&self.ebpf, LIFECYCLE).missed
     }
 

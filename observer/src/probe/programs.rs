@@ -25,8 +25,9 @@ pub struct ProgramReport {
     /// Time spent in it, if the kernel counts it.
     pub run_time: Option<Duration>,
     /// Events that the kernel did not hand to it since it was running on that CPU already
-    /// (`recursion_misses`, Linux 5.12; counted for raw tracepoints since 6.1).
-    pub missed: u64,
+    /// (`recursion_misses`, Linux 5.12; counted for raw tracepoints since 6.1); none where the kernel
+    /// does not say. It is not all: what a kernel withholds for a reason of its own it may not count.
+    pub missed: Option<u64>,
 }
 
 /// More than the kernel prints of a program.
@@ -74,6 +75,6 @@ pub(super) fn report_of(ebpf: &Ebpf, name: &'static str) -> ProgramReport {
         is_attached: true,
         runs: run_time.and(field("run_cnt")),
         run_time: run_time.map(Duration::from_nanos),
-        missed: field("recursion_misses").unwrap_or(0),
+        missed: field("recursion_misses"),
     }
 }

@@ -1,6 +1,7 @@
 //! What `sock_diag` lists of an endpoint: its open sockets, those that are closing, its listeners.
 //!
-//! It knows which socket is the endpoint's, and nothing of what the programs count.
+//! It knows which socket is the endpoint's, and nothing of what the programs count, save that it
+//! says where they were shown too little.
 
 use std::net::IpAddr;
 
@@ -11,6 +12,16 @@ use super::{
     lock,
 };
 use crate::sock_diag::{Entry, Listed, States};
+
+/// The sockets that are closing, as `sock_diag` lists them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Closing {
+    /// Their cookies, in order.
+    pub cookies: Vec<u64>,
+    /// Fewer than those that, by the counts, were closing before the dump and after it: some have
+    /// closed, and the programs were not shown it.
+    pub are_too_few: bool,
+}
 
 /// What the listening sockets of an endpoint show.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -32,17 +43,25 @@ impl Endpoint {
         self.list(States::OPEN)
     }
 
-    /// The cookies of the sockets that left ESTABLISHED and are not closed.
+    /// The sockets that left ESTABLISHED and are not closed.
     ///
     /// # Errors
     /// When there is no complete dump, or the maps cannot be read.
-    pub fn closing(&self) -> Result<Vec<u64>, WitnessError> {
-        let tally = self.tally()?;
-        if tally.left == tally.closed {
-            return Ok(Vec::new());
+    pub fn closing(&self) -> Result<Closing, WitnessError> {
+        let before = self.tally()?;
+        if before.left == before.closed {
+            return Ok(Closing::default());
         }
-        let closing = self.list(States::CLOSING)?;
-        Ok(closing.iter().map(|socket| socket.cookie).collect())
+        let listed = self.list(States::CLOSING)?;
+        // Without programs the counts are those of an earlier dump.
+        let counted = match self.probe() {
+            Some(_) => before.left.wrapping_sub(self.tally()?.closed).cast_signed(),
+            None => 0,
+        };
+        Ok(Closing {
+            are_too_few: counted > listed.len() as i64,
+            cookies: listed.iter().map(|socket| socket.cookie).collect(),
+        })
     }
 
     /// Those open sockets that are wanted, with their `tcp_info`, and what the programs know of each.

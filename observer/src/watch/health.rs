@@ -16,8 +16,11 @@ use super::{
 };
 use crate::{check::Blind, probe::chain};
 
-/// Between two surveys while the witnesses agree.
+/// Least time between two surveys while the witnesses agree.
 const BEAT: Duration = Duration::from_secs(30);
+/// Between two surveys while the witnesses agree, in times of what the first took: where there are
+/// very many sockets, and none rests, one may take a second.
+const REST: u32 = 200;
 /// Between two surveys while they do not.
 const UNTRUSTED_BEAT: Duration = Duration::from_millis(500);
 /// Between two looks at whether a namespace's name still stands for the same one.
@@ -49,6 +52,8 @@ pub struct Health {
     pub absence: Option<String>,
     /// Losses up to which the witnesses were found to agree again.
     excused_losses: u64,
+    /// How long the last survey took.
+    took: Duration,
 }
 
 impl Watched {
@@ -66,6 +71,7 @@ impl Watched {
                 epoch: 0,
                 absence: None,
                 excused_losses: 0,
+                took: Duration::ZERO,
             }),
             wanted: Notify::new(),
         }
@@ -125,9 +131,12 @@ impl Watched {
 
     /// Waits for the next survey: for its beat, for a wish, or for the endpoint to move.
     async fn wait(self: &Arc<Self>) {
-        let beat = match lock(&self.state).distrust {
-            None => BEAT,
-            Some(_) => UNTRUSTED_BEAT,
+        let beat = {
+            let health = lock(&self.state);
+            match health.distrust {
+                None => BEAT.max(health.took * REST),
+                Some(_) => UNTRUSTED_BEAT,
+            }
         };
         let beat = tokio::time::sleep(beat);
         tokio::pin!(beat);
@@ -200,6 +209,7 @@ impl Watched {
             self.endpoint.reconcile()
         };
         let mut health = lock(&self.state);
+        health.took = began.elapsed();
         let before = health.distrust;
         match surveyed {
             Ok(survey) => {

@@ -69,6 +69,12 @@ impl Kernel {
             );
             chain(error)
         });
+        if probe.missed().is_none() {
+            tracing::warn!(
+                "the kernel does not say in /proc/self/fdinfo how many events it withheld: only a \
+                 comparison with sock_diag can show that some are missing"
+            );
+        }
         let log = probe.take_log();
         Ok(Self {
             probe: Some(Arc::new(probe)),
@@ -135,11 +141,11 @@ impl Kernel {
     /// Events that no program saw or understood, over all targets: each may be a socket of any.
     #[must_use]
     pub fn lost_events(&self) -> u64 {
-        let missed = self.probe.as_ref().map_or(0, |probe| probe.missed());
+        let missed = self.probe.as_ref().and_then(|probe| probe.missed());
         let astray = self.audited().map_or(0, |Audit { seen, stored }| {
             seen.unsigned_abs() + stored.unsigned_abs()
         });
-        missed + astray + self.losses().map_or(0, |losses| losses.read_failed)
+        missed.unwrap_or(0) + astray + self.losses().map_or(0, |losses| losses.read_failed)
     }
 
     /// What was seen on targets' ports and what of it was not taken in.

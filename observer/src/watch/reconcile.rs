@@ -26,7 +26,7 @@ pub struct Survey {
     pub repairs: u64,
 }
 
-/// Looks in a row; two make a repair, the rest see whether it helped.
+/// Most looks in a row; two make a repair, the rest see whether it helped.
 const LOOKS: u32 = 6;
 
 impl Endpoint {
@@ -52,50 +52,58 @@ impl Endpoint {
         Ok(survey)
     }
 
-    /// Holds the witnesses against each other; where they stay apart, repairs the map of sockets.
+    /// Holds the witnesses against each other; where they are apart, repairs the map of sockets.
     ///
-    /// Counts first, which costs a dump; socket by socket only where they differ. What is missing
-    /// or too much in two looks in a row is repaired: in one look it may just have come or gone.
+    /// Their counts first, which costs a dump. Where those differ, and where connections came or
+    /// went meanwhile, so that the counts have bounds that are wider than one connection, socket by
+    /// socket. What is missing or too much in two looks in a row is repaired: in one look it may
+    /// just have come or gone.
     ///
     /// # Errors
     /// When a witness fails.
     pub fn reconcile(&self) -> Result<Survey, WitnessError> {
-        let Some(probe) = self.probe() else {
-            return self.survey();
-        };
-        let mut repairs = 0;
-        let mut apart = HashMap::new();
-        for _ in 0..LOOKS {
-            let survey = self.survey()?;
-            if survey.disagreement == 0 {
-                return Ok(Survey { repairs, ..survey });
-            }
-            let now = self.differences(probe)?;
-            repairs += self.repair_what_stands(probe, &apart, &now)?;
-            apart = now;
+        match self.probe() {
+            Some(probe) => self.compare(probe, true),
+            None => Ok(self.look()?.survey),
         }
-        Ok(Survey {
-            repairs,
-            ..self.survey()?
-        })
     }
 
-    /// Compares the witnesses socket by socket, although their counts agree: an event was lost, and
-    /// under churn the bounds of the counts are wider than one event.
+    /// Compares the witnesses socket by socket, although their counts may be the same: an event was
+    /// lost, or more than one.
     ///
     /// # Errors
     /// When a witness fails.
     pub fn reconcile_sockets(&self) -> Result<Survey, WitnessError> {
-        let mut repairs = 0;
-        if let Some(probe) = self.probe() {
-            let before = self.differences(probe)?;
-            let now = self.differences(probe)?;
-            repairs = self.repair_what_stands(probe, &before, &now)?;
+        match self.probe() {
+            Some(probe) => self.compare(probe, false),
+            None => Ok(self.look()?.survey),
         }
-        let survey = self.reconcile()?;
+    }
+
+    fn compare(&self, probe: &Probe, are_counts_enough: bool) -> Result<Survey, WitnessError> {
+        let mut repairs = 0;
+        let mut apart: Option<HashMap<u64, Difference>> = None;
+        for _ in 0..LOOKS {
+            let Look {
+                survey, is_exact, ..
+            } = self.look()?;
+            let do_counts_agree = survey.disagreement == 0;
+            if do_counts_agree && is_exact && are_counts_enough {
+                return Ok(Survey { repairs, ..survey });
+            }
+            let now = self.differences(probe)?;
+            if let Some(apart) = &apart {
+                let repaired = self.repair_what_stands(probe, apart, &now)?;
+                if do_counts_agree && repaired == 0 {
+                    return Ok(Survey { repairs, ..survey });
+                }
+                repairs += repaired;
+            }
+            apart = Some(now);
+        }
         Ok(Survey {
-            repairs: repairs + survey.repairs,
-            ..survey
+            repairs,
+            ..self.look()?.survey
         })
     }
 
@@ -106,7 +114,7 @@ impl Endpoint {
     fn catch_up(&self, probe: &Probe, taken_in: &[Listed]) -> Result<Option<Survey>, WitnessError> {
         let mut apart = HashMap::new();
         for _ in 0..LOOKS {
-            let (listed, survey) = self.look()?;
+            let Look { listed, survey, .. } = self.look()?;
             let now = changes(probe, taken_in, &listed)?;
             if now.is_empty() {
                 return Ok((survey.disagreement == 0).then_some(survey));
@@ -136,12 +144,8 @@ impl Endpoint {
         Ok(repairs)
     }
 
-    fn survey(&self) -> Result<Survey, WitnessError> {
-        Ok(self.look()?.1)
-    }
-
     /// Lists the open sockets, and how far their number is from the programs' counts.
-    fn look(&self) -> Result<(Vec<Listed>, Survey), WitnessError> {
+    fn look(&self) -> Result<Look, WitnessError> {
         let before = self.tally()?;
         let listed = self.open_sockets()?;
         let after = self.tally()?;
@@ -175,7 +179,12 @@ impl Endpoint {
             states,
             repairs: 0,
         };
-        Ok((listed, survey))
+        let moments = [before, after].map(|tally| (tally.opened, tally.left, tally.closed));
+        Ok(Look {
+            listed,
+            survey,
+            is_exact: moments[0] == moments[1],
+        })
     }
 
     /// Hands over every socket of this endpoint in the map of sockets.
@@ -286,6 +295,16 @@ impl Endpoint {
         });
         Ok(true)
     }
+}
+
+/// The open sockets as both witnesses have them.
+struct Look {
+    /// As `sock_diag` lists them.
+    listed: Vec<Listed>,
+    /// How far their number is from the programs' counts.
+    survey: Survey,
+    /// Nothing came or went meanwhile: a single socket too many or too few would show.
+    is_exact: bool,
 }
 
 /// How the witnesses differ on one socket.

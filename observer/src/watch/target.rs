@@ -229,12 +229,16 @@ impl Target {
         let health = self.watched.health();
         let listeners = self.watched.endpoint.listeners().ok();
         let closing = self.watched.endpoint.closing().ok();
+        if closing.as_ref().is_some_and(|closing| closing.are_too_few) {
+            // Counted as closing for good, they would make the interval wider, and hide a drift.
+            self.watched.survey_soon();
+        }
         let at = SystemTime::now() - reading.started.elapsed();
         let begins = reading.started.checked_sub(self.config.settle);
 
         let state = &mut *lock(&self.state);
         let restarted = state.note_listeners(listeners.as_ref());
-        let held = closing.map(|closing| state.note_closing(&closing, self.config.settle));
+        let held = closing.map(|closing| state.note_closing(&closing.cookies, self.config.settle));
         let counts = begins
             .and_then(|begins| Some((*state.samples.before(begins)?, *state.samples.after(ends)?)));
         let interval = counts.map(|(before, after)| Interval::between(&before, &after));

@@ -15,6 +15,7 @@ mod privileges;
 mod seeding;
 pub(crate) mod stage;
 mod upgrades;
+mod withheld;
 
 use std::net::{Ipv4Addr, SocketAddr};
 

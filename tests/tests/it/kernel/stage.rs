@@ -137,14 +137,19 @@ impl Stage {
         self.agrees("accepted", claim, allowed).await;
     }
 
+    /// What the service's gauges say from now on.
+    pub(crate) fn claims(&self, websockets: u64, connections: u64) {
+        self.service.websockets.claim(websockets);
+        self.service.connections.claim(connections);
+    }
+
     /// As [`Self::shows_exactly`], after something was lost: that stays on record.
     pub(crate) async fn is_right_again(&self, classes: Classes) {
         let Classes {
             websocket, http, ..
         } = classes;
         let established = websocket + http;
-        self.service.websockets.claim(websocket);
-        self.service.connections.claim(established);
+        self.claims(websocket, established);
         for (target, claim) in [("websockets", websocket), ("connections", established)] {
             self.agrees(target, claim, (claim, claim)).await;
             let settled = self.observer.settles(target, classes).await;
