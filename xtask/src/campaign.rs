@@ -51,7 +51,8 @@ pub(crate) fn campaign(options: &Options) -> Result<()> {
         setup::setup(Purpose::Test)?;
     }
     build_ebpf()?;
-    test::quiet(test::cargo(&["build", "--workspace", "--bins"])?)?;
+    // As they are delivered: how many connections a second a campaign makes is part of its claim.
+    test::quiet(test::cargo(&["build", "--release", "--workspace", "--bins"])?)?;
     run(name)
 }
 
@@ -80,7 +81,8 @@ fn run(name: &str) -> Result<()> {
 
     let mut nextest = test::nextest_command(&skips)?;
     nextest
-        .args(["--package", "tests", "--profile", "campaign"])
+        .args(["--release", "--package", "tests"])
+        .args(["--profile", "campaign"])
         .args(["--no-capture", "-E"])
         .arg(format!("test(/^campaigns::{name}::/)"))
         .env("PLUMBLINE_CAMPAIGN", &figures);
