@@ -12,7 +12,7 @@ pub mod config;
 pub mod doctor;
 pub mod http;
 pub mod instruments;
-mod memory;
+pub mod memory;
 pub mod netns;
 pub mod privileges;
 pub mod probe;

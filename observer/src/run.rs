@@ -5,7 +5,7 @@ use std::{net::SocketAddr, sync::Arc};
 use anyhow::Context as _;
 use observer::{
     config::{Config, Level, Log, LogFormat},
-    http, privileges,
+    http, memory, privileges,
     watch::Watch,
 };
 use sd_notify::NotifyState;
@@ -50,6 +50,7 @@ pub(crate) fn init_log(log: Log) {
 /// # Errors
 /// When the observer's address is taken or the kernel refuses; nothing is left half-started.
 pub(crate) fn run(config: &Config) -> anyhow::Result<()> {
+    memory::keep_lists_apart();
     // Before the kernel is touched: a busy port must leave nothing behind.
     let listener = bind(config.web.listen_address)?;
     let watch = Arc::new(open(config)?);

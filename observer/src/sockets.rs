@@ -100,13 +100,9 @@ pub fn readable(seconds: Option<f64>) -> String {
 pub fn list(endpoint: &Endpoint, query: Query) -> Result<SocketList, WitnessError> {
     let now = clock_gettime(ClockId::Monotonic);
     let now = Duration::new(now.tv_sec.unsigned_abs(), now.tv_nsec as u32);
-    let details = endpoint.details(|_| true)?;
-    let total = details.len();
-    let mut sockets: Vec<SocketReport> = details
-        .iter()
-        .map(|(entry, tracked)| report(entry, tracked.as_ref(), now))
-        .filter(|socket| query.class.is_none_or(|class| class.name() == socket.class))
-        .collect();
+    let mut sockets = endpoint.details(|_| true, |entry, tracked| report(entry, tracked, now))?;
+    let total = sockets.len();
+    sockets.retain(|socket| query.class.is_none_or(|class| class.name() == socket.class));
     let matching = sockets.len();
     match query.sort.unwrap_or_default() {
         Sort::Age => sockets.sort_by(|a, b| {

@@ -52,7 +52,12 @@ pub(crate) fn campaign(options: &Options) -> Result<()> {
     }
     build_ebpf()?;
     // As they are delivered: how many connections a second a campaign makes is part of its claim.
-    test::quiet(test::cargo(&["build", "--release", "--workspace", "--bins"])?)?;
+    test::quiet(test::cargo(&[
+        "build",
+        "--release",
+        "--workspace",
+        "--bins",
+    ])?)?;
     run(name)
 }
 

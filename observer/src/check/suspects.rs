@@ -177,16 +177,19 @@ impl Suspects {
     }
 
     /// The kernel's own candidates, of two lists with at least `settle` between them. A counted
-    /// socket is silent when nothing came from its peer for `silent_after`.
+    /// socket is silent when nothing came from its peer for `silent_after`: of that the later list
+    /// tells by itself.
     #[must_use]
     pub fn of_kernel(earlier: &[Seen], later: &[Seen], silent_after: Duration) -> Self {
+        let before: HashMap<u64, &Seen> = earlier.iter().map(|seen| (seen.cookie, seen)).collect();
         let mut suspects = Vec::new();
-        for (was, is) in twice(earlier, later) {
+        for is in later {
+            let was = before.get(&is.cookie);
             let is_counted = is.is_counted == IsCounted::Yes;
             let is_silent = is.silence.is_some_and(|silence| silence > silent_after);
-            if !was.is_established && !is.is_established {
+            if !is.is_established && was.is_some_and(|was| !was.is_established) {
                 suspects.push(is.suspect(Kind::Held));
-            } else if is_counted && !was.is_accepted && !is.is_accepted {
+            } else if is_counted && !is.is_accepted && was.is_some_and(|was| !was.is_accepted) {
                 suspects.push(is.suspect(Kind::Unaccepted));
             } else if is_counted && is_silent {
                 suspects.push(is.suspect(Kind::Silent));
@@ -201,6 +204,7 @@ impl Suspects {
         let age = |suspect: &Suspect| suspect.age.unwrap_or(Duration::MAX);
         list.sort_unstable_by_key(|it| (it.kind, Reverse(age(it)), it.peer));
         list.truncate(Self::MOST);
+        list.shrink_to_fit();
         Self {
             source,
             counts,
@@ -402,6 +406,9 @@ mod tests {
         let earlier = [seen(1), seen(2)];
         let suspects = Suspects::of_kernel(&earlier, &all[..2], SILENT);
         assert_eq!(found(&suspects), []);
+        // Silence is as long as it is, whenever it was looked at.
+        let suspects = Suspects::of_kernel(&[], &all, SILENT);
+        assert_eq!(found(&suspects), [(Kind::Silent, 3)]);
     }
 
     #[test]

@@ -58,19 +58,20 @@ impl SockDiag {
         self.collect(&request, Some, |entry| entry.cookie)
     }
 
-    /// The same for those that are wanted, with each socket's `tcp_info`, which costs more.
+    /// The same with each socket's `tcp_info`, which costs more, and of each socket no more than is
+    /// to be kept, with its cookie.
     ///
     /// # Errors
     /// When the kernel does not answer with a complete dump.
-    pub fn dump_with_info(
+    pub fn dump_with_info<T>(
         &mut self,
         port: u16,
         states: States,
-        is_wanted: impl Fn(&Entry) -> bool,
-    ) -> Result<Vec<Entry>, DumpError> {
+        mut keep: impl FnMut(&Entry) -> Option<T>,
+    ) -> Result<Vec<(u64, T)>, DumpError> {
         let request = wire::request(port, states, true);
-        let keep = |entry| is_wanted(&entry).then_some(entry);
-        self.collect(&request, keep, |entry| entry.cookie)
+        let keep = |entry: Entry| Some((entry.cookie, keep(&entry)?));
+        self.collect(&request, keep, |kept| kept.0)
     }
 
     /// The same for those that are wanted, without all that counting does not need: a service may
@@ -97,7 +98,7 @@ impl SockDiag {
     fn collect<T>(
         &mut self,
         request: &[u8],
-        keep: impl Fn(Entry) -> Option<T>,
+        mut keep: impl FnMut(Entry) -> Option<T>,
         cookie: impl Fn(&T) -> u64,
     ) -> Result<Vec<T>, DumpError> {
         let mut kept = Vec::new();

@@ -64,29 +64,36 @@ impl Endpoint {
         })
     }
 
-    /// Those open sockets that are wanted, with their `tcp_info`, and what the programs know of each.
+    /// What is to be told of those open sockets that are wanted, each with its `tcp_info` and with
+    /// what the programs know of it, in the order of their cookies.
     ///
     /// # Errors
     /// When there is no complete dump, or the maps cannot be read.
-    pub fn details(
+    pub fn details<T>(
         &self,
         is_wanted: impl Fn(&Entry) -> bool,
-    ) -> Result<Vec<(Entry, Option<Socket>)>, WitnessError> {
+        tell: impl Fn(&Entry, Option<&Socket>) -> T,
+    ) -> Result<Vec<T>, WitnessError> {
         let place = self.place()?;
         let others = self.others(&place);
-        let is_wanted = |entry: &Entry| self.owns(entry, &others) && is_wanted(entry);
-        let entries =
-            lock(&place.connections).dump_with_info(self.listen().port, States::OPEN, is_wanted)?;
-        entries
-            .into_iter()
-            .map(|entry| {
-                let tracked = match self.probe() {
-                    Some(probe) => probe.socket(entry.cookie)?,
-                    None => None,
-                };
-                Ok((entry, tracked))
-            })
-            .collect()
+        let mut failure = None;
+        let keep = |entry: &Entry| {
+            if !self.owns(entry, &others) || !is_wanted(entry) {
+                return None;
+            }
+            let tracked = self.probe().map(|probe| probe.socket(entry.cookie));
+            let tracked = tracked.transpose().unwrap_or_else(|error| {
+                failure = Some(error);
+                None
+            });
+            Some(tell(entry, tracked.flatten().as_ref()))
+        };
+        let port = self.listen().port;
+        let told = lock(&place.connections).dump_with_info(port, States::OPEN, keep)?;
+        match failure {
+            Some(error) => Err(error.into()),
+            None => Ok(told.into_iter().map(|(_, told)| told).collect()),
+        }
     }
 
     /// The listening sockets.

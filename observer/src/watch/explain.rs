@@ -82,14 +82,15 @@ impl Target {
 
     async fn look_at_kernel(self: &Arc<Self>) -> Result<Suspects, WitnessError> {
         // The rest is no suspect of the kernel's, and there may be very many.
-        let silent_soon = self.config.silent_after / 2;
-        let may_be_suspect = move |entry: &Entry| {
-            let silence = entry.info.as_ref().map(Info::silence);
-            entry.state != TCP_ESTABLISHED || entry.inode == 0 || silence > Some(silent_soon)
-        };
-        let earlier = self.seen(may_be_suspect).await?;
+        let is_held_or_waits = |entry: &Entry| entry.state != TCP_ESTABLISHED || entry.inode == 0;
+        let earlier = self.seen(is_held_or_waits).await?;
         sleep(self.config.settle).await;
-        Ok(self.of_kernel(&[earlier, self.seen(may_be_suspect).await?]))
+        let silent_after = self.config.silent_after;
+        let later = self.seen(move |entry| {
+            let silence = entry.info.as_ref().map(Info::silence);
+            is_held_or_waits(entry) || silence > Some(silent_after)
+        });
+        Ok(self.of_kernel(&[earlier, later.await?]))
     }
 
     fn of_kernel(&self, [earlier, later]: &[Vec<Seen>; 2]) -> Suspects {
@@ -104,14 +105,11 @@ impl Target {
         let this = Arc::clone(self);
         // A dump blocks for as long as there are sockets.
         let listed = tokio::task::spawn_blocking(move || {
-            let details = this.watched.endpoint.details(is_wanted)?;
             let now = clock_gettime(ClockId::Monotonic);
             let now = Duration::new(now.tv_sec.unsigned_abs(), now.tv_nsec as u32);
             let counted = this.config.counts;
-            let seen = |(entry, tracked): &(Entry, Option<Socket>)| {
-                seen(entry, tracked.as_ref(), counted, now)
-            };
-            Ok(details.iter().map(seen).collect())
+            let seen = |entry: &Entry, tracked: Option<&Socket>| seen(entry, tracked, counted, now);
+            this.watched.endpoint.details(is_wanted, seen)
         });
         listed.await.expect("listing sockets does not panic")
     }
