@@ -39,8 +39,10 @@ static POSTGRES: Migrator = sqlx::migrate!("migrations/postgres");
 const SQLITE_SETTINGS: &str = "pragma journal_mode = wal; pragma synchronous = full; \
      pragma busy_timeout = 5000; pragma foreign_keys = on;";
 
-/// What every PostgreSQL connection is set to: no statement holds a connection for ever.
-const POSTGRES_SETTINGS: &str = "set statement_timeout = '10s'";
+/// What every PostgreSQL connection is set to: no statement holds a connection for ever, and each looks
+/// up its rows by an index. A plan that was made while a table was empty would read all of it, and
+/// PostgreSQL keeps the plans of prepared statements.
+const POSTGRES_SETTINGS: &str = "set statement_timeout = '10s'; set enable_seqscan = off";
 
 /// Longest wait for a statement, beyond what either database allows itself: one that does not answer at
 /// all, such as a host that is gone, would hold the connection until TCP gives up.
