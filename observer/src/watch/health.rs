@@ -18,9 +18,9 @@ use crate::{check::Blind, probe::chain};
 
 /// Least time between two surveys while the witnesses agree.
 const BEAT: Duration = Duration::from_secs(30);
-/// Between two surveys while the witnesses agree, in times of what the first took: where there are
-/// very many sockets, and none rests, one may take a second.
-const REST: u32 = 200;
+/// Least time between two surveys while the witnesses agree, in times of what the first took: with
+/// very many sockets, of which some always come or go, one may take a second.
+const REST: u32 = 100;
 /// Between two surveys while they do not.
 const UNTRUSTED_BEAT: Duration = Duration::from_millis(500);
 /// Between two looks at whether a namespace's name still stands for the same one.

@@ -23,8 +23,8 @@ use super::{both_gauges, nobody_was_blamed};
 
 /// Sooner than a survey that nobody has asked for.
 const SOON: Duration = Duration::from_secs(10);
-/// Two surveys that nobody has asked for, and some slack.
-const SURVEYS: Duration = Duration::from_secs(75);
+/// Two surveys that nobody has asked for, where one takes half a second, and some slack.
+const SURVEYS: Duration = Duration::from_secs(120);
 
 fn can_withhold() -> bool {
     if !kernel_or_skip() {
