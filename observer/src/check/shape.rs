@@ -71,7 +71,7 @@ impl Shape {
     pub const fn cause(self) -> &'static str {
         match self {
             Self::ConstantOffset => "one kind of connection is not counted",
-            Self::Inherited => "decrements were lost before the observer was started",
+            Self::Inherited => "decrements were lost before the first check of the observer",
             Self::StaircaseUp => "a decrement is lost: connections end and the gauge is not told",
             Self::RisesWithOpenings => {
                 "an increment too many: openings are counted twice, or refused ones or another port's as well"
