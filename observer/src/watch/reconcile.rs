@@ -62,10 +62,7 @@ impl Endpoint {
     /// # Errors
     /// When a witness fails.
     pub fn reconcile(&self) -> Result<Survey, WitnessError> {
-        match self.probe() {
-            Some(probe) => self.compare(probe, true),
-            None => Ok(self.look()?.survey),
-        }
+        self.compare(true)
     }
 
     /// Compares the witnesses socket by socket, although their counts may be the same: an event was
@@ -74,16 +71,16 @@ impl Endpoint {
     /// # Errors
     /// When a witness fails.
     pub fn reconcile_sockets(&self) -> Result<Survey, WitnessError> {
-        match self.probe() {
-            Some(probe) => self.compare(probe, false),
-            None => Ok(self.look()?.survey),
-        }
+        self.compare(false)
     }
 
-    fn compare(&self, probe: &Probe, are_counts_enough: bool) -> Result<Survey, WitnessError> {
+    fn compare(&self, are_counts_enough: bool) -> Result<Survey, WitnessError> {
+        let Some(probe) = self.probe() else {
+            return Ok(self.look()?.survey);
+        };
         let mut repairs = 0;
-        let mut apart: Option<HashMap<u64, Difference>> = None;
-        let mut has_repaired = false;
+        let mut apart = HashMap::new();
+        let mut is_settled = false;
         for _ in 0..LOOKS {
             let Look {
                 survey, is_exact, ..
@@ -93,17 +90,15 @@ impl Endpoint {
                 return Ok(Survey { repairs, ..survey });
             }
             let now = self.differences(probe)?;
-            if let Some(apart) = &apart {
-                let repaired = self.repair_what_stands(probe, apart, &now)?;
-                // A socket that closed while it was repaired is one too many, and stands apart in the
-                // next look but one.
-                if do_counts_agree && repaired == 0 && !has_repaired {
-                    return Ok(Survey { repairs, ..survey });
-                }
-                has_repaired = repaired > 0;
-                repairs += repaired;
+            let repaired = self.repair_what_stands(probe, &apart, &now)?;
+            if do_counts_agree && repaired == 0 && is_settled {
+                return Ok(Survey { repairs, ..survey });
             }
-            apart = Some(now);
+            // Nothing stands at the first look. A socket that closed while it was repaired is one too
+            // many, and stands in the next look but one.
+            is_settled = repaired == 0;
+            repairs += repaired;
+            apart = now;
         }
         Ok(Survey {
             repairs,

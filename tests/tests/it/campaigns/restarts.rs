@@ -13,7 +13,7 @@ use tests::observer::{BOUND, Observer};
 use tests::process::Signal;
 use tests::{campaign, kernel_or_skip, skip, ss, wait};
 
-use crate::kernel::{both_gauges, nobody_was_blamed};
+use crate::kernel::{both_gauges, churn, nobody_was_blamed};
 
 /// In full, and as a share.
 const RESTARTS: (u64, u64) = (200, 8);
@@ -87,20 +87,4 @@ async fn kills_under_churn_never_make_it_wrong() {
     campaign::figure("of them with a repair", repaired);
     let rate = churned as f64 / churning.as_secs_f64();
     campaign::figure("connections a second meanwhile", format!("{rate:.0}"));
-}
-
-/// Short connections of both kinds, as fast as they go, until it is told to stop; returns how many.
-async fn churn(gateway: tests::load::Target, stop: Arc<AtomicBool>) -> u64 {
-    let crowd = Crowd::new(gateway);
-    while !stop.load(Ordering::SeqCst) {
-        for (kind, ending) in [
-            (Kind::Http, Ending::Reset),
-            (Kind::WebSocket, Ending::Reset),
-            (Kind::WebSocket, Ending::Clean),
-            (Kind::Http, Ending::Fin),
-        ] {
-            crowd.churn(kind, ending, 50, 16).await.expect("churn");
-        }
-    }
-    crowd.books().ended()
 }

@@ -18,8 +18,11 @@ mod upgrades;
 mod withheld;
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tests::honest::Honest;
+use tests::load::{Crowd, Ending, Kind, Target};
 use tests::observer::{BOUND, Observer, Watched};
 use tests::port;
 use tests::process::Process;
@@ -75,4 +78,20 @@ pub(crate) fn nobody_was_blamed(observer: &Observer) {
     for verdict in ["verdict=over", "verdict=under"] {
         assert!(!log.contains(verdict), "{log}");
     }
+}
+
+/// Short connections of both kinds, as fast as they go, until it is told to stop; returns how many.
+pub(crate) async fn churn(gateway: Target, stop: Arc<AtomicBool>) -> u64 {
+    let crowd = Crowd::new(gateway);
+    while !stop.load(Ordering::SeqCst) {
+        for (kind, ending) in [
+            (Kind::Http, Ending::Reset),
+            (Kind::WebSocket, Ending::Reset),
+            (Kind::WebSocket, Ending::Clean),
+            (Kind::Http, Ending::Fin),
+        ] {
+            crowd.churn(kind, ending, 50, 16).await.expect("churn");
+        }
+    }
+    crowd.books().ended()
 }

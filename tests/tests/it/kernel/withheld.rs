@@ -19,7 +19,7 @@ use tests::{kernel_or_skip, skip, ss, wait};
 use tokio::io::AsyncWriteExt as _;
 
 use super::stage::{Stage, websockets};
-use super::{both_gauges, nobody_was_blamed};
+use super::{both_gauges, churn, nobody_was_blamed};
 
 /// Sooner than a survey that nobody has asked for.
 const SOON: Duration = Duration::from_secs(10);
@@ -37,8 +37,16 @@ fn can_withhold() -> bool {
     true
 }
 
-async fn repairs(observer: &Observer, target: &str) -> anyhow::Result<u64> {
-    observer.count("observer_repairs_total", target).await
+async fn repairs(observer: &Observer) -> anyhow::Result<u64> {
+    observer
+        .count("observer_repairs_total", "connections")
+        .await
+}
+
+/// One socket is, and sooner than by a survey that nobody has asked for.
+async fn is_repaired_soon(observer: &Observer) {
+    let repaired = wait::until_equal("repairs", SOON, 1, async || repairs(observer).await);
+    repaired.await.expect("found");
 }
 
 #[tokio::test]
@@ -65,10 +73,7 @@ async fn a_close_that_was_withheld_is_found_by_the_next_check() {
     gone.await.expect("closed");
     withheld.end().expect("show everything");
     // Counted as closing for good, it would hide a drift of one.
-    let repaired = wait::until_equal("repairs", SOON, 1, async || {
-        repairs(&stage.observer, "connections").await
-    });
-    repaired.await.expect("found");
+    is_repaired_soon(&stage.observer).await;
     stage.is_right_again(websockets(1)).await;
     stage.counted(2, 1).await;
     drop(open);
@@ -89,10 +94,7 @@ async fn an_opening_that_was_withheld_is_found_before_anyone_is_blamed() {
     withheld.end().expect("show everything");
     // An honest service has two: one too many, by what the programs have seen.
     stage.claims(2, 2);
-    let repaired = wait::until_equal("repairs", SOON, 1, async || {
-        repairs(&stage.observer, "connections").await
-    });
-    repaired.await.expect("found");
+    is_repaired_soon(&stage.observer).await;
     unseen.send(&[PING]).await.expect("send");
     stage.is_right_again(websockets(2)).await;
     nobody_was_blamed(&stage.observer);
@@ -117,20 +119,12 @@ async fn what_was_withheld_is_found_although_connections_come_and_go() {
     }
 
     let stop = Arc::new(AtomicBool::new(false));
-    let crowd = Crowd::new(relay.gateway(Ipv4Addr::LOCALHOST));
-    let churn = tokio::spawn({
-        let stop = Arc::clone(&stop);
-        async move {
-            while !stop.load(Ordering::SeqCst) {
-                let churned = crowd.churn(Kind::WebSocket, Ending::Clean, 50, 16).await;
-                churned.expect("churn");
-            }
-        }
-    });
+    let gateway = relay.gateway(Ipv4Addr::LOCALHOST);
+    let churn = tokio::spawn(churn(gateway, Arc::clone(&stop)));
     let withheld = Withheld::begin(observer.process.id(), relay.port()).expect("withhold");
     withheld.end().expect("show everything");
     let repaired = wait::until("a repair", SURVEYS, async || {
-        let repairs = repairs(&observer, "connections").await?;
+        let repairs = repairs(&observer).await?;
         ensure!(repairs > 0, "none yet");
         Ok(())
     });

@@ -71,9 +71,7 @@ impl Held {
             stored,
         }
     }
-}
 
-impl Held {
     /// The statuses of messages that wait behind the first, in this order, and are stored with one
     /// another.
     async fn post_together(self, from: &Account, messages: &[Value]) -> Vec<u16> {
@@ -114,14 +112,9 @@ async fn receive(relay: &Relay, to: &Account, count: usize) -> Vec<String> {
 }
 
 async fn a_bad_message_takes_no_other_with_it(database: Database) {
-    let Held {
-        relay,
-        from,
-        to,
-        lock,
-        first,
-        stored,
-    } = Held::start(&database, &[]).await;
+    let held = Held::start(&database, &[]).await;
+    let (relay, from, to) = (Arc::clone(&held.relay), held.from.clone(), held.to.clone());
+    let stored = held.stored;
     let stranger = "00000000-0000-4000-8000-000000000000";
     let messages = [
         json!({"to": to.id, "body": "good"}),
@@ -131,18 +124,7 @@ async fn a_bad_message_takes_no_other_with_it(database: Database) {
         json!({"to": to.id, "body": "with nothing", "attachment": stranger}),
         json!({"to": to.id, "body": "good too"}),
     ];
-    let answers = join_all(messages.iter().map(|message| relay.post(&from, message)));
-    let (answers, ()) = tokio::join!(answers, async {
-        let queued = messages.len() as f64;
-        let all = relay.expect("channel_queue_depth", STORE, queued);
-        all.await.unwrap();
-        drop(lock);
-    });
-    first.await.unwrap().unwrap();
-    let statuses: Vec<u16> = answers
-        .into_iter()
-        .map(|answer| answer.unwrap().status.as_u16())
-        .collect();
+    let statuses = held.post_together(&from, &messages).await;
     let page = relay.scrape().await.unwrap();
     let is_counted = |name: &str, count: f64| {
         assert_eq!(
