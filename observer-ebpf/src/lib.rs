@@ -10,7 +10,7 @@ mod socket;
 mod tally;
 mod target;
 
-pub use socket::{Class, Phase, Socket, flags};
+pub use socket::{Class, Phase, Slot, Socket, flags, slots};
 pub use tally::{DURATION_BUCKETS, Durations, Losses, Tally};
 pub use target::{MAX_TARGETS, Offsets, PORT_EXACT, PORT_WILDCARD, Ports, TargetKey};
 

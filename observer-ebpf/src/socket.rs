@@ -1,4 +1,5 @@
-//! One socket of a target: the value of the map `SOCKETS`, whose key is the socket cookie.
+//! One socket of a target: the value of the map `SOCKETS`, whose key is the socket cookie, and the
+//! greater part of an element of `SLOTS`.
 //!
 //! Written by the programs, which the kernel serialises per socket by the socket's own lock, and
 //! inserted by user space for sockets that were open before the programs were attached.
@@ -76,6 +77,30 @@ pub struct Socket {
     pub reserved: u32,
 }
 
+/// A place for one socket: the value of the array `SLOTS`. 64 bytes, as a line of most CPUs' caches.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Slot {
+    /// The socket's cookie; 0 if the slot is free. Its lowest bits are the slot's index.
+    pub cookie: u64,
+    /// The socket; of a free slot, the one that was there.
+    pub socket: Socket,
+    /// Zero.
+    pub reserved: u64,
+}
+
+/// How many slots there are where so many sockets are to be tracked: a power of two, at most a
+/// quarter of them, and no more than make a difference.
+#[must_use]
+pub const fn slots(max_sockets: u32) -> u32 {
+    const MOST: u32 = 65_536;
+    match max_sockets / 4 {
+        0 => 1,
+        quarter if quarter >= MOST => MOST,
+        quarter => 1 << quarter.ilog2(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -84,5 +109,21 @@ mod tests {
     fn a_socket_has_no_padding() {
         assert_eq!(size_of::<Socket>(), 3 * 8 + 3 * 4 + 8 + 4);
         assert_eq!(align_of::<Socket>(), 8);
+        assert_eq!(size_of::<Slot>(), 8 + size_of::<Socket>() + 8);
+    }
+
+    #[test]
+    fn slots_are_a_power_of_two_and_at_most_a_quarter_of_the_sockets() {
+        for (max_sockets, expected) in [
+            (1, 1),
+            (7, 1),
+            (8, 2),
+            (100, 16),
+            (262_143, 32_768),
+            (262_144, 65_536),
+            (u32::MAX, 65_536),
+        ] {
+            assert_eq!(slots(max_sockets), expected, "{max_sockets}");
+        }
     }
 }

@@ -7,8 +7,9 @@ use observer_ebpf::{Class, Phase, Socket, TCP_ESTABLISHED, Tally, flags};
 
 use crate::{
     count, frames, lifecycle,
-    maps::{SOCKETS, TALLIES},
+    maps::TALLIES,
     response::{self, Start},
+    sockets,
 };
 
 /// `IPPROTO_TCP`.
@@ -69,7 +70,7 @@ fn segment(ctx: &SkBuffContext) -> Option<Segment> {
 fn observe(ctx: &SkBuffContext, segment: Segment) {
     // SAFETY: the program's own context.
     let cookie = unsafe { bpf_get_socket_cookie(ctx.skb.skb.cast()) };
-    let Some(socket) = SOCKETS.get_ptr_mut(cookie) else {
+    let Some(socket) = sockets::get(cookie) else {
         return;
     };
     // SAFETY: a live map value; TCP sends with the socket's lock held, so nobody else writes.

@@ -4,8 +4,7 @@
 //! the socket's lock held. What the server sends is not its concern (`egress`).
 
 use aya_ebpf::{
-    bindings::BPF_NOEXIST,
-    helpers::{bpf_get_socket_cookie, bpf_ktime_get_ns, bpf_probe_read_kernel},
+    helpers::{bpf_get_socket_cookie, bpf_ktime_get_ns, bpf_skc_to_tcp_sock},
     macros::btf_tracepoint,
     programs::BtfTracePointContext,
 };
@@ -17,7 +16,8 @@ use observer_ebpf::{
 
 use crate::{
     count,
-    maps::{DURATIONS, LOSSES, OFFSETS, PORTS, SOCKETS, TALLIES, TARGETS},
+    maps::{DURATIONS, LOSSES, OFFSETS, PORTS, TALLIES, TARGETS},
+    sockets,
 };
 
 /// `IPPROTO_TCP`.
@@ -97,10 +97,7 @@ fn opened(ctx: &BtfTracePointContext, sk: Sock) {
         flags: flags::BORN,
         ..Socket::default()
     };
-    if SOCKETS
-        .insert(cookie, socket, u64::from(BPF_NOEXIST))
-        .is_ok()
-    {
+    if sockets::insert(cookie, &socket) {
         count::one(&mut losses.stored);
         count::one(&mut tally.opened);
     } else {
@@ -131,7 +128,7 @@ fn ended(sk: Sock, new: u8) {
     }
     // SAFETY: `sk` is the tracepoint's own trusted argument.
     let cookie = unsafe { bpf_get_socket_cookie(sk.cast_mut().cast()) };
-    let Some(socket) = SOCKETS.get_ptr_mut(cookie) else {
+    let Some(socket) = sockets::get(cookie) else {
         return;
     };
     // SAFETY: a live map value; the socket's lock keeps every other writer out.
@@ -154,26 +151,26 @@ fn ended(sk: Sock, new: u8) {
             count::one(&mut tally.unknown_left);
         }
         lived(socket);
-        // It is there: nothing else removes the entry of an open socket.
-        let _ = SOCKETS.remove(cookie);
+        sockets::remove(cookie);
     } else {
         socket.state = new;
     }
 }
 
-/// The local port of a socket that reaches CLOSE, in host order; none if it cannot be read.
+/// The local port of a socket that reaches CLOSE, in host order; none if it is not TCP's.
 ///
 /// `skc_num` is 0 then for accepted sockets, `inet_sport` is not; but it lies beyond `struct sock`,
-/// where the verifier allows no direct read.
+/// where the verifier allows no direct read: only of what a helper has found to be a `tcp_sock`.
 #[inline(always)]
 fn closed_port(sk: Sock) -> Option<u16> {
-    let offset = OFFSETS.load().inet_sport as usize;
-    // SAFETY: the helper checks the address.
-    let sport = unsafe { bpf_probe_read_kernel(sk.add(offset).cast()) };
-    if let Ok(sport) = sport {
-        return Some(host_order(sport));
+    // SAFETY: `sk` is the tracepoint's own trusted argument.
+    let tcp: Sock = unsafe { bpf_skc_to_tcp_sock(sk.cast_mut().cast()) }.cast();
+    if !tcp.is_null() {
+        return Some(host_order(field(tcp, OFFSETS.load().inet_sport)));
     }
-    if let Some(losses) = LOSSES.get_ptr_mut(0) {
+    if field::<u16>(sk, OFFSETS.load().sk_protocol) == TCP
+        && let Some(losses) = LOSSES.get_ptr_mut(0)
+    {
         // SAFETY: the value of this CPU, live while the program runs.
         count::one(unsafe { &mut (*losses).read_failed });
     }

@@ -21,6 +21,7 @@ mod frames;
 mod lifecycle;
 mod maps;
 mod response;
+mod sockets;
 
 /// The verifier proves that no program can reach this; the linker still wants the symbol.
 #[panic_handler]

@@ -2,10 +2,13 @@
 
 use aya_ebpf::{
     Global,
+    bindings::BPF_F_MMAPABLE,
     macros::map,
     maps::{Array, HashMap, PerCpuArray},
 };
-use observer_ebpf::{Durations, Losses, MAX_TARGETS, Offsets, Ports, Socket, Tally, TargetKey};
+use observer_ebpf::{
+    Durations, Losses, MAX_TARGETS, Offsets, Ports, Slot, Socket, Tally, TargetKey,
+};
 
 /// Which local ports concern us. One element of 64 KiB. Written by user space before the programs
 /// are attached and when targets change, read by both programs on every event.
@@ -16,9 +19,22 @@ pub(crate) static PORTS: Array<Ports> = Array::with_max_entries(1, 0);
 #[map]
 pub(crate) static TARGETS: HashMap<TargetKey, u32> = HashMap::with_max_entries(MAX_TARGETS, 0);
 
-/// Socket cookie → socket. Preallocated, since an allocation may fail in softirq. `max_entries` is
-/// set at load (`kernel.max-sockets`). Inserted by `lifecycle` and by user space (seeding, repair),
-/// changed and removed by both programs under the socket's lock, read by user space.
+/// Lowest bits of a socket's cookie → socket: the first place for a socket (`sockets`). Their number is
+/// set at load. Claimed and freed by `lifecycle`, changed by both programs under the socket's lock;
+/// read by user space, and freed where a socket's end was not seen. That is one atomic step in memory
+/// that is mapped, since another socket may want the slot at that moment; and a mapped array begins
+/// on a page, so that each slot is one line of the caches.
+#[map]
+pub(crate) static SLOTS: Array<Slot> = Array::with_max_entries(65_536, BPF_F_MMAPABLE);
+
+/// Which bits of a cookie are the index of its slot. Set at load with the number of slots.
+#[unsafe(no_mangle)]
+pub(crate) static SLOT_MASK: Global<u32> = Global::new(65_535);
+
+/// Socket cookie → socket: those whose slot is taken, and those that were open before. Preallocated,
+/// since an allocation may fail in softirq. `max_entries` is set at load (`kernel.max-sockets`).
+/// Inserted by `lifecycle` and by user space (seeding, repair), changed and removed by both programs
+/// under the socket's lock, read by user space.
 #[map]
 pub(crate) static SOCKETS: HashMap<u64, Socket> = HashMap::with_max_entries(262_144, 0);
 

@@ -7,10 +7,11 @@ mod error;
 mod kernel_log;
 mod offsets;
 mod programs;
+mod slots;
+mod sockets;
 
 use std::{
     fs::File,
-    io,
     path::{Path, PathBuf},
     sync::{Mutex, MutexGuard, PoisonError},
 };
@@ -21,7 +22,7 @@ use aya::{
     programs::{BtfTracePoint, CgroupAttachMode, CgroupSkb, CgroupSkbAttachType, ProgramError},
 };
 use error::{access, refused};
-use observer_ebpf::{Durations, Losses, Ports, Socket, Tally, TargetKey};
+use observer_ebpf::{Durations, Losses, Ports, Tally, TargetKey};
 
 use crate::{
     config::{self, Cgroup, Listen},
@@ -32,6 +33,7 @@ pub use error::{LoadError, MapAccessError, chain};
 pub use kernel_log::KernelLog;
 pub use offsets::OffsetsError;
 pub use programs::ProgramReport;
+pub use sockets::Sockets;
 
 #[cfg(has_ebpf_object)]
 static OBJECT: Option<&[u8]> = Some(aya::include_bytes_aligned!(concat!(
@@ -49,7 +51,7 @@ pub const EGRESS: &str = "egress";
 /// What to load.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Capacity of the map of sockets, over all targets.
+    /// How many sockets there is room for, over all targets.
     pub max_sockets: u32,
     /// Where to attach the egress program; none finds the root of cgroup2.
     pub cgroup: Option<PathBuf>,
@@ -73,12 +75,10 @@ pub struct Probe {
     ebpf: Ebpf,
     ports: Array<MapData, Ports>,
     targets: Mutex<HashMap<MapData, TargetKey, u32>>,
-    // A walk takes long where there are many: the counts are never to wait for it.
-    sockets: Mutex<HashMap<MapData, u64, Socket>>,
+    sockets: Sockets,
     tallies: PerCpuArray<MapData, Tally>,
     durations: PerCpuArray<MapData, Durations>,
     losses: PerCpuArray<MapData, Losses>,
-    max_sockets: u32,
     target_count: u32,
     egress_refused: Option<LoadError>,
 }
@@ -105,9 +105,13 @@ impl Probe {
         }
         let offsets = offsets::read()?;
         let btf = Btf::from_sys_fs().map_err(refused("the kernel's BTF"))?;
+        let slots = observer_ebpf::slots(options.max_sockets);
+        let slot_mask = slots - 1;
         let mut ebpf = EbpfLoader::new()
             .btf(Some(&btf))
             .override_global("OFFSETS", &offsets, true)
+            .override_global("SLOT_MASK", &slot_mask, true)
+            .map_max_entries("SLOTS", slots)
             .map_max_entries("SOCKETS", options.max_sockets)
             .load(object)
             .map_err(refused("the maps"))?;
@@ -115,11 +119,10 @@ impl Probe {
         let mut probe = Self {
             ports: take(&mut ebpf, "PORTS")?,
             targets: Mutex::new(take(&mut ebpf, "TARGETS")?),
-            sockets: Mutex::new(take(&mut ebpf, "SOCKETS")?),
+            sockets: Sockets::take(&mut ebpf, options.max_sockets)?,
             tallies: take(&mut ebpf, "TALLIES")?,
             durations: take(&mut ebpf, "DURATIONS")?,
             losses: take(&mut ebpf, "LOSSES")?,
-            max_sockets: options.max_sockets,
             target_count: u32::try_from(listens.len()).unwrap_or(u32::MAX),
             egress_refused: None,
             ebpf,
@@ -249,77 +252,16 @@ impl Probe {
             .fold(Losses::default(), |sum, cpu| sum.plus(cpu)))
     }
 
-    /// The socket with this cookie, if it is tracked.
-    ///
-    /// # Errors
-    /// When the kernel refuses the read.
-    pub fn socket(&self, cookie: u64) -> Result<Option<Socket>, MapAccessError> {
-        match lock(&self.sockets).get(&cookie, 0) {
-            Ok(socket) => Ok(Some(socket)),
-            Err(MapError::KeyNotFound) => Ok(None),
-            Err(error) => Err(access("SOCKETS")(error)),
-        }
-    }
-
-    /// Hands over every tracked socket with its cookie. Entries that come or go meanwhile may be
-    /// missed or met twice.
-    ///
-    /// # Errors
-    /// When the kernel refuses the read.
-    pub fn each_socket(&self, mut each: impl FnMut(u64, Socket)) -> Result<(), MapAccessError> {
-        // The kernel restarts an iteration whose current key is removed: this bounds it.
-        let most = 4 * self.max_sockets as usize;
-        for entry in lock(&self.sockets).iter().take(most) {
-            let (cookie, socket) = entry.map_err(access("SOCKETS"))?;
-            each(cookie, socket);
-        }
-        Ok(())
-    }
-
-    /// Starts to track a socket, unless it is tracked already (`Ok(false)`).
-    ///
-    /// # Errors
-    /// When the map is full or the kernel refuses the write.
-    pub fn insert(&self, cookie: u64, socket: Socket) -> Result<bool, MapAccessError> {
-        /// `BPF_NOEXIST` of `include/uapi/linux/bpf.h`.
-        const NOEXIST: u64 = 1;
-        match lock(&self.sockets).insert(cookie, socket, NOEXIST) {
-            Ok(()) => Ok(true),
-            Err(MapError::SyscallError(error))
-                if error.io_error.kind() == io::ErrorKind::AlreadyExists =>
-            {
-                Ok(false)
-            }
-            Err(error) => Err(access("SOCKETS")(error)),
-        }
-    }
-
-    /// Stops tracking a socket; `Ok(false)` if it was not tracked.
-    ///
-    /// # Errors
-    /// When the kernel refuses the write.
-    pub fn remove(&self, cookie: u64) -> Result<bool, MapAccessError> {
-        match lock(&self.sockets).remove(&cookie) {
-            Ok(()) => Ok(true),
-            Err(MapError::SyscallError(error))
-                if error.io_error.kind() == io::ErrorKind::NotFound =>
-            {
-                Ok(false)
-            }
-            Err(error) => Err(access("SOCKETS")(error)),
-        }
+    /// The sockets that are tracked.
+    #[must_use]
+    pub const fn sockets(&self) -> &Sockets {
+        &self.sockets
     }
 
     /// How many targets it was attached for: their indices are below this.
     #[must_use]
     pub const fn targets(&self) -> u32 {
         self.target_count
-    }
-
-    /// Most sockets that can be tracked.
-    #[must_use]
-    pub const fn max_sockets(&self) -> u32 {
-        self.max_sockets
     }
 
     /// What the kernel says of each program.

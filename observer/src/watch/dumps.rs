@@ -81,7 +81,7 @@ impl Endpoint {
             if !self.owns(entry, &others) || !is_wanted(entry) {
                 return None;
             }
-            let tracked = self.probe().map(|probe| probe.socket(entry.cookie));
+            let tracked = self.probe().map(|probe| probe.sockets().get(entry.cookie));
             let tracked = tracked.transpose().unwrap_or_else(|error| {
                 failure = Some(error);
                 None

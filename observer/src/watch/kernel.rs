@@ -171,11 +171,11 @@ impl Kernel {
         probe.durations(index).ok()
     }
 
-    /// Capacity of the map of sockets.
+    /// How many sockets there is room for.
     #[must_use]
     pub fn max_sockets(&self) -> Option<u32> {
         let probe = self.probe.as_ref()?;
-        Some(probe.max_sockets())
+        Some(probe.sockets().room())
     }
 
     /// Hands on what the programs logged.

@@ -192,7 +192,7 @@ impl Endpoint {
         probe: &Probe,
         mut each: impl FnMut(u64, Socket),
     ) -> Result<(), MapAccessError> {
-        probe.each_socket(|cookie, socket| {
+        probe.sockets().each(|cookie, socket| {
             if socket.target == self.index() {
                 each(cookie, socket);
             }
@@ -253,7 +253,7 @@ impl Endpoint {
         };
         // Counted before it is inserted: from then on the programs may count its end.
         self.adjust(&counted);
-        let inserted = probe.insert(listed.cookie, socket);
+        let inserted = probe.sockets().insert(listed.cookie, socket);
         if !matches!(inserted, Ok(true)) {
             self.unadjust(&counted);
         }
@@ -273,7 +273,7 @@ impl Endpoint {
 
     /// Stops tracking a socket that is gone: counts what the programs would have counted.
     fn let_go(&self, probe: &Probe, cookie: u64, socket: &Socket) -> Result<bool, MapAccessError> {
-        if !probe.remove(cookie)? {
+        if !probe.sockets().remove(cookie)? {
             return Ok(false);
         }
         let was = |class: Class| socket.class == class as u8;
@@ -350,7 +350,7 @@ fn changes(
         if now.is_some_and(|now| now.is_established() == socket.is_established()) {
             continue;
         }
-        if let Some(difference) = Difference::between(probe.socket(socket.cookie)?, now) {
+        if let Some(difference) = Difference::between(probe.sockets().get(socket.cookie)?, now) {
             differences.insert(socket.cookie, difference);
         }
     }
