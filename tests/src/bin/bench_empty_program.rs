@@ -1,6 +1,6 @@
-//! Attaches a BPF program that does nothing, and holds it until it is stopped.
+//! Attaches BPF programs that do nothing, and holds them until it is stopped.
 //!
-//! `cargo xtask bench kernel` measures what its hook costs. It says `attached` on stderr.
+//! `cargo xtask bench kernel` and `load` measure what their hooks cost. It says `attached` on stderr.
 #![expect(clippy::print_stderr, reason = "the bench waits for a line of its log")]
 
 use std::fs::File;
@@ -11,29 +11,35 @@ use aya::programs::{BtfTracePoint, CgroupAttachMode, CgroupSkb, CgroupSkbAttachT
 use aya::{Btf, Ebpf};
 use clap::Parser;
 
-/// Attaches one program.
+/// Attaches programs.
 #[derive(Parser)]
 struct Arguments {
     /// The object that holds the programs.
     #[arg(long)]
     object: PathBuf,
-    /// The cgroup to whose egress the one of packets is attached; without it, the one of state
-    /// changes is attached.
+    /// Attach the one of state changes.
+    #[arg(long)]
+    state_changes: bool,
+    /// Attach the one of packets, to the egress of this cgroup.
     #[arg(long)]
     cgroup: Option<PathBuf>,
 }
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<()> {
-    let Arguments { object, cgroup } = Arguments::parse();
+    let Arguments {
+        object,
+        state_changes,
+        cgroup,
+    } = Arguments::parse();
     let mut ebpf =
         Ebpf::load_file(&object).with_context(|| format!("load {}", object.display()))?;
-    match cgroup {
-        None => attach_tracepoint(&mut ebpf)?,
-        Some(cgroup) => attach_egress(
-            &mut ebpf,
-            &File::open(&cgroup).with_context(|| format!("open {}", cgroup.display()))?,
-        )?,
+    if state_changes {
+        attach_tracepoint(&mut ebpf)?;
+    }
+    if let Some(cgroup) = cgroup {
+        let folder = File::open(&cgroup).with_context(|| format!("open {}", cgroup.display()))?;
+        attach_egress(&mut ebpf, &folder)?;
     }
     eprintln!("attached");
     std::future::pending().await

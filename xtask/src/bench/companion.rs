@@ -27,6 +27,8 @@ pub(super) enum Companion {
     Nobody,
     /// A program that does nothing, at the tracepoint of state changes.
     Empty,
+    /// That, and one at the egress of the root of cgroup2: the observer's hooks without its programs.
+    EmptyPair,
     /// The observer, watching the port of the load.
     Observer,
     /// The observer, watching another port.
@@ -47,6 +49,7 @@ impl Companion {
         match self {
             Self::Nobody => "none",
             Self::Empty => "empty program",
+            Self::EmptyPair => "empty programs on both hooks",
             Self::Observer => "observer",
             Self::ObserverElsewhere => "observer of another port",
             Self::TcpStates => "`tcpstates`",
@@ -69,7 +72,8 @@ impl Companion {
         let port = ports.public;
         match self {
             Self::Nobody => Ok(None),
-            Self::Empty => start_empty(None, interrupt).map(Some),
+            Self::Empty => start_empty(true, None, interrupt).map(Some),
+            Self::EmptyPair => start_empty(true, Some(&cgroup2_root()?), interrupt).map(Some),
             Self::Observer => Observer::of(ports).start(client, interrupt).map(Some),
             Self::ObserverElsewhere => {
                 let elsewhere = Ports {
@@ -182,13 +186,18 @@ impl Observer {
     }
 }
 
-/// Attaches a program that does nothing: to a cgroup's packets, or else to state changes.
+/// Attaches programs that do nothing: to state changes, to a cgroup's packets, or to both.
 ///
 /// # Errors
 /// The kernel refuses.
-pub(super) fn start_empty(cgroup: Option<&Path>, interrupt: &Interrupt) -> Result<Service> {
+pub(super) fn start_empty(
+    state_changes: bool,
+    cgroup: Option<&Path>,
+    interrupt: &Interrupt,
+) -> Result<Service> {
     let object = workspace::root().join(EMPTY);
     let mut arguments = vec![format!("--object={}", object.display())];
+    arguments.extend(state_changes.then(|| "--state-changes".to_owned()));
     arguments.extend(cgroup.map(|path| format!("--cgroup={}", path.display())));
     let mut service = Service::start_release("bench_empty_program", &arguments)?;
     let log = service.log().to_owned();
@@ -203,6 +212,21 @@ pub(super) fn start_empty(cgroup: Option<&Path>, interrupt: &Interrupt) -> Resul
         },
     )?;
     Ok(service)
+}
+
+/// Where cgroup2 is mounted.
+///
+/// # Errors
+/// Nowhere.
+pub(super) fn cgroup2_root() -> Result<PathBuf> {
+    let mounts = fs::read_to_string("/proc/self/mounts").context("read the mounts")?;
+    let root = mounts.lines().find_map(|line| {
+        let [_, point, kind, ..] = line.split(' ').collect::<Vec<_>>()[..] else {
+            return None;
+        };
+        (kind == "cgroup2").then(|| PathBuf::from(point))
+    });
+    root.context("cgroup2 is not mounted")
 }
 
 /// Starts a tool of libbpf-tools. What it prints is thrown away, which costs it least.

@@ -31,14 +31,31 @@ impl Spread {
 
     /// Of each round's quotient.
     pub(super) fn of_ratios(rounds: &[f64], peers: &[f64]) -> Self {
-        let quotients = rounds.iter().zip(peers).map(|(round, peer)| round / peer);
-        Self::of(&quotients.collect::<Vec<_>>())
+        Self::of(&quotients(rounds, peers))
+    }
+
+    /// Where the median of endless rounds would be, with a confidence of 95 %: between two of the
+    /// sorted rounds, whatever their distribution (binomial, by its normal approximation).
+    pub(super) fn median_within(rounds: &[f64]) -> (f64, f64) {
+        let mut rounds = rounds.to_vec();
+        rounds.sort_by(f64::total_cmp);
+        let count = rounds.len() as f64;
+        let rank = ((count - 1.96 * count.sqrt()) / 2.0).floor().max(1.0);
+        let below = rank as usize - 1;
+        let at = |index: usize| rounds.get(index).copied().unwrap_or(f64::NAN);
+        (at(below), at(rounds.len().saturating_sub(1 + below)))
     }
 
     /// From the least to the greatest.
     pub(super) fn width(&self) -> f64 {
         self.most - self.least
     }
+}
+
+/// Each round's quotient.
+pub(super) fn quotients(rounds: &[f64], peers: &[f64]) -> Vec<f64> {
+    let quotients = rounds.iter().zip(peers).map(|(round, peer)| round / peer);
+    quotients.collect()
 }
 
 impl fmt::Display for Spread {
@@ -157,6 +174,14 @@ mod tests {
     fn a_ratio_is_taken_in_each_round() {
         let spread = Spread::of_ratios(&[2.0, 30.0], &[1.0, 10.0]);
         assert_eq!((spread.least, spread.most), (2.0, 3.0));
+    }
+
+    #[test]
+    fn the_median_lies_between_two_rounds() {
+        let rounds: Vec<f64> = (1..=41).rev().map(f64::from).collect();
+        assert_eq!(Spread::median_within(&rounds), (14.0, 28.0));
+        assert_eq!(Spread::median_within(&[7.0, 5.0]), (5.0, 7.0));
+        assert!(Spread::median_within(&[]).0.is_nan());
     }
 
     #[test]

@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result, ensure};
 use ureq::Agent;
 
 use super::bpf_stats::{Hook, Measuring, Runs};
-use super::companion::{Companion, Observer, run_release, start_empty};
+use super::companion::{Companion, Observer, cgroup2_root, run_release, start_empty};
 use super::figure::{Goal, Ratio, Spread, short};
 use super::wrk::Wrk;
 use super::{Report, Run, echo_server, usage};
@@ -139,9 +139,8 @@ impl StateChanges {
         Some(format!(
             "Of the observer's {} ns, {} are the hook and the clock, and {} the look at the port. Of \
              a connection's {} changes, on its two ends, a target has three: opened, left, closed. \
-             They have the rest, {} ns each, for a map's insertion, two lookups, a removal and \
-             eight counts; most of that is waiting for memory, since the network stack has used \
-             the caches in between (see the profile).",
+             They have the rest, {} ns each, for the cookie, the target, the socket's slot, eight \
+             counts and two readings of the clock (see the profile).",
             short(own),
             short(hook),
             short(other - hook),
@@ -309,7 +308,7 @@ impl Packets {
                 ensure!(!run.interrupt.came(), "interrupted");
                 server.check_running()?;
                 let service = match watcher {
-                    Watcher::Empty => start_empty(Some(&cgroup.0), &run.interrupt)?,
+                    Watcher::Empty => start_empty(false, Some(&cgroup.0), &run.interrupt)?,
                     Watcher::Target => Observer::of(&ports)
                         .in_cgroup(&cgroup.0)
                         .start(client, &run.interrupt)?,
@@ -364,15 +363,7 @@ struct Cgroup(PathBuf);
 
 impl Cgroup {
     fn make() -> Result<Self> {
-        let mounts = fs::read_to_string("/proc/self/mounts").context("read the mounts")?;
-        let root = mounts.lines().find_map(|line| {
-            let [_, point, kind, ..] = line.split(' ').collect::<Vec<_>>()[..] else {
-                return None;
-            };
-            (kind == "cgroup2").then(|| PathBuf::from(point))
-        });
-        let root = root.context("cgroup2 is not mounted")?;
-        let folder = root.join(format!("plumbline-bench-{}", std::process::id()));
+        let folder = cgroup2_root()?.join(format!("plumbline-bench-{}", std::process::id()));
         fs::create_dir(&folder).with_context(|| format!("make {}", folder.display()))?;
         Ok(Self(folder))
     }

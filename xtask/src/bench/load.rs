@@ -1,16 +1,18 @@
 //! What a service still does while it is watched: requests and WebSocket echoes per second.
 //!
-//! In many short turns, each round forwards or backwards, so that the machine's drift meets all.
+//! In many short turns, each round forwards or backwards, so that the machine's drift meets all; and
+//! on one CPU, so that it is no matter of luck which thread shares a CPU with which.
 
 use std::fmt::Write as _;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use serde_json::Value;
 use ureq::Agent;
 
 use super::companion::{Companion, run_release};
-use super::figure::{Goal, Ratio, Spread};
+use super::figure::{Goal, Ratio, Spread, quotients};
 use super::wrk::Wrk;
 use super::{Report, Run, echo_server};
 use crate::services::Ports;
@@ -20,6 +22,33 @@ use crate::verdict::client;
 /// After the start of a companion: what starting it took, and what ending the last one left, is no
 /// part of what it costs to be watched. Without a companion the machine rests as long.
 const SETTLED: Duration = Duration::from_secs(1);
+
+/// This thread, and what it starts from now on, has one CPU; until this is dropped.
+struct OneCpu {
+    before: CpuSet,
+}
+
+impl OneCpu {
+    /// The last that it may use: the first ones are those that serve devices.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    fn take() -> Result<Self> {
+        let before = sched_getaffinity(None).context("ask for the CPUs")?;
+        let last = (0..CpuSet::MAX_CPU).rfind(|&cpu| before.is_set(cpu));
+        let mut one = CpuSet::new();
+        one.set(last.context("no CPU")?);
+        sched_setaffinity(None, &one).context("choose a CPU")?;
+        Ok(Self { before })
+    }
+}
+
+impl Drop for OneCpu {
+    fn drop(&mut self) {
+        // It was its own before.
+        let _ = sched_setaffinity(None, &self.before);
+    }
+}
 
 /// What the service is asked.
 enum Load {
@@ -91,19 +120,26 @@ impl Series {
         row.map_or(&[], |(_, rates)| rates)
     }
 
-    fn against_nobody(&self, companion: Companion) -> Spread {
-        Spread::of_ratios(self.of(companion), self.of(Companion::Nobody))
+    fn against_nobody(&self, companion: Companion) -> Vec<f64> {
+        quotients(self.of(companion), self.of(Companion::Nobody))
     }
 
     fn render(&self, text: &mut String) -> Result<()> {
         writeln!(
             text,
-            "{} {} rounds.\n\n| beside | per second | of none |\n|---|---|---|",
+            "{} {} rounds.\n\n| beside | per second | of none | median within |\n|---|---|---|---|",
             self.title, self.rounds
         )?;
         for (companion, rates) in &self.rows {
-            let (rate, ratio) = (Spread::of(rates), self.against_nobody(*companion));
-            writeln!(text, "| {} | {rate} | {ratio} |", companion.label())?;
+            let ratios = self.against_nobody(*companion);
+            let (low, high) = Spread::median_within(&ratios);
+            writeln!(
+                text,
+                "| {} | {} | {} | {low:.3}–{high:.3} |",
+                companion.label(),
+                Spread::of(rates),
+                Spread::of(&ratios)
+            )?;
         }
         writeln!(text, "\n```console\n$ {}\n```\n", self.load.command())?;
         Ok(())
@@ -117,9 +153,14 @@ impl Series {
 pub(super) fn bench(run: &Run) -> Result<Report> {
     let client = client();
     let ports = Ports::choose()?;
+    let _one_cpu = OneCpu::take()?;
     let mut server = echo_server(&ports, None, &run.interrupt)?;
     let seconds = 1;
     let [nobody, observer] = [Companion::Nobody, Companion::Observer];
+    let companions = match run.quick {
+        true => vec![nobody, observer],
+        false => vec![nobody, Companion::EmptyPair, observer],
+    };
     let requests = || {
         Load::Requests(Wrk {
             url: format!("http://127.0.0.1:{}/", ports.public),
@@ -139,13 +180,13 @@ pub(super) fn bench(run: &Run) -> Result<Report> {
             "Requests, a connection for each.",
             requests(),
             rounds,
-            &[nobody, observer],
+            &companions,
         ),
         Series::new(
             "WebSocket messages, each sent when the one before is echoed.",
             echoes,
             rounds,
-            &[nobody, observer],
+            &companions,
         ),
     ];
     if !run.quick {
@@ -166,22 +207,25 @@ pub(super) fn bench(run: &Run) -> Result<Report> {
     let ratios = vec![
         Ratio::new(
             "requests/s with the observer / without",
-            series[0].against_nobody(observer),
+            Spread::of(&series[0].against_nobody(observer)),
             Goal::AtLeast(0.99),
         ),
         Ratio::new(
             "WebSocket echoes/s with the observer / without",
-            series[1].against_nobody(observer),
+            Spread::of(&series[1].against_nobody(observer)),
             Goal::AtLeast(0.99),
         ),
     ];
     let mut section = format!(
         "## What a service does while it is watched\n\n\
          `cargo xtask bench load`: a plain axum server on loopback, rounds of {seconds} s for each, in \
-         turns; the observer checks once a second. Client and server have the same CPUs, so all of \
-         them are busy: what a companion takes, the service lacks. The quotient is taken in each \
-         round. On a shared machine one round is a tenth apart from the next: of {rounds} of them, \
-         the median is still uncertain by two hundredths.\n\n"
+         turns; the observer checks once a second. Client, server and companion have one CPU together, \
+         which is busy all along: what a companion takes, the service lacks. The quotient is taken in \
+         each round; *median within* is where the median of endless rounds is, with a confidence of \
+         95 %.\n\n\
+         The empty programs do nothing on the hooks of the observer's: beyond them is what it takes of \
+         its own. Both ends are on this host, and each of them runs the hooks: a request takes eleven \
+         state changes and ten packets.\n\n"
     );
     for series in &series {
         series.render(&mut section)?;

@@ -77,8 +77,8 @@ pub(super) fn bench(settings: &Run) -> Result<Report> {
     }
     write!(
         section,
-        "\nA program's own code is where the caches miss first: the socket, `PORTS`, the counts. \
-         The rest are helpers of the kernel: the map of sockets is the most of it.\n\n\
+        "\nA program's own code is where the caches miss first: the program itself, the socket, its \
+         slot, `PORTS`, the counts. The rest are helpers of the kernel.\n\n\
          ```console\n$ {record}\n```\n\n{}.\n",
         circumstances()
     )?;
