@@ -37,7 +37,7 @@ pub struct KernelSettings {
     #[arg(long = "kernel.backend", value_name = "BACKEND")]
     #[arg(env = "OBSERVER_KERNEL_BACKEND", help_heading = "Observer")]
     pub backend: Option<Backend>,
-    /// Most sockets that are tracked at once, over all targets [default: 262144]
+    /// How many sockets there is room for at once, over all targets [default: 262144]
     #[arg(long = "kernel.max-sockets", value_name = "COUNT")]
     #[arg(env = "OBSERVER_KERNEL_MAX_SOCKETS", help_heading = "Observer")]
     pub max_sockets: Option<MaxSockets>,

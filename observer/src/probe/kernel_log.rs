@@ -2,6 +2,15 @@
 
 use aya::Ebpf;
 use aya_log::EbpfLogger;
+use rustix::param::page_size;
+
+/// The ring buffer, as aya-log names it.
+pub(super) const MAP: &str = "AYA_LOGS";
+
+/// Its size: room for a hundred lines. The kernel wants whole pages, and a power of two. Unit: bytes.
+pub(super) fn size() -> u32 {
+    4 * page_size() as u32
+}
 
 /// The ring buffer into which the programs log. They log rarely, when something is wrong.
 pub struct KernelLog(EbpfLogger<ToTracing>);

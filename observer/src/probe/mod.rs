@@ -97,6 +97,13 @@ impl Probe {
     /// # Minimum kernel version
     /// 5.12, for `bpf_get_socket_cookie` in tracing programs.
     pub fn attach(options: &Options, listens: &[Listen]) -> Result<Self, LoadError> {
+        let probe = Self::load(options, listens);
+        // The kernel's types are 50 MiB of small allocations while they are parsed.
+        memory::give_back();
+        probe
+    }
+
+    fn load(options: &Options, listens: &[Listen]) -> Result<Self, LoadError> {
         let object = OBJECT.ok_or(LoadError::NotBuilt)?;
         for capability in ["CAP_BPF", "CAP_PERFMON"] {
             if !has_capability(capability) {
@@ -111,6 +118,7 @@ impl Probe {
             .btf(Some(&btf))
             .override_global("OFFSETS", &offsets, true)
             .override_global("SLOT_MASK", &slot_mask, true)
+            .map_max_entries(kernel_log::MAP, kernel_log::size())
             .map_max_entries("SLOTS", slots)
             .map_max_entries("SOCKETS", options.max_sockets)
             .load(object)
@@ -132,9 +140,6 @@ impl Probe {
             .map_err(|error| refused("the ports")(error))?;
         probe.egress_refused = probe.attach_egress(options.cgroup.as_deref()).err();
         probe.attach_lifecycle(&btf)?;
-        drop(btf);
-        // The kernel's types are 50 MiB of small allocations while they are parsed.
-        memory::give_back();
         Ok(probe)
     }
 
