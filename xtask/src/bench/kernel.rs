@@ -302,7 +302,7 @@ impl Packets {
             ],
             rounds: Default::default(),
         };
-        for round in 0..run.size(9, 3) {
+        for round in 0..run.size(9, 5) {
             eprintln!("packets: round {}", round + 1);
             for (watcher, nanoseconds) in Watcher::ALL.into_iter().zip(&mut packets.rounds) {
                 ensure!(!run.interrupt.came(), "interrupted");
