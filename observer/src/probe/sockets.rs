@@ -64,8 +64,8 @@ impl Sockets {
     /// Starts to track a socket that `sock_diag` has listed, unless it is tracked already
     /// (`Ok(false)`).
     ///
-    /// It goes to the map: were it to be seen by the programs, it would have its slot by now, since
-    /// they run before the kernel lists it as open.
+    /// It goes to the map. A socket whose opening the programs saw has its place by now, since they
+    /// run before the kernel lists it as open: no slot is claimed for it at the same time.
     ///
     /// # Errors
     /// When the map is full or the kernel refuses the write.
