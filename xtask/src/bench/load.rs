@@ -12,7 +12,7 @@ use serde_json::Value;
 use ureq::Agent;
 
 use super::companion::{Companion, run_release};
-use super::figure::{Goal, Ratio, Spread, quotients};
+use super::figure::{Goal, Ratio, Spread, quotients, short};
 use super::wrk::Wrk;
 use super::{Report, Run, echo_server};
 use crate::services::Ports;
@@ -124,6 +124,11 @@ impl Series {
         quotients(self.of(companion), self.of(Companion::Nobody))
     }
 
+    /// What the observer leaves of what empty programs leave on its hooks.
+    fn beside_empty(&self) -> Spread {
+        Spread::of_ratios(self.of(Companion::Observer), self.of(Companion::EmptyPair))
+    }
+
     fn render(&self, text: &mut String) -> Result<()> {
         writeln!(
             text,
@@ -222,13 +227,28 @@ pub(super) fn bench(run: &Run) -> Result<Report> {
          turns; the observer checks once a second. Client, server and companion have one CPU together, \
          which is busy all along: what a companion takes, the service lacks. The quotient is taken in \
          each round; *median within* is where the median of endless rounds is, with a confidence of \
-         95 %.\n\n\
-         The empty programs do nothing on the hooks of the observer's: beyond them is what it takes of \
-         its own. Both ends are on this host, and each of them runs the hooks: a request takes eleven \
-         state changes and ten packets.\n\n"
+         95 %.\n\n"
     );
+    if !run.quick {
+        section += &floor(&series[0], &series[1]);
+    }
     for series in &series {
         series.render(&mut section)?;
     }
     Ok(Report::with_ratios(section, ratios))
+}
+
+/// What the hooks take, whatever runs there, in words.
+fn floor(requests: &Series, echoes: &Series) -> String {
+    let empty = |series: &Series| Spread::of(&series.against_nobody(Companion::EmptyPair)).median;
+    format!(
+        "The empty programs do nothing, on the observer's two hooks. Both ends are on this host, and \
+         each of them runs the hooks: a request takes eleven state changes and ten packets, an echo two \
+         packets. That the kernel runs a program there, whatever it does, leaves {} of the requests and \
+         {} of the echoes. Of what empty programs leave, the observer leaves {} and {}.\n\n",
+        short(empty(requests)),
+        short(empty(echoes)),
+        short(requests.beside_empty().median),
+        short(echoes.beside_empty().median),
+    )
 }
