@@ -31,6 +31,7 @@ const NAME: &str = "SLOTS";
 /// All slots.
 pub(super) struct Slots {
     array: Array<MapData, Slot>,
+    /// Another descriptor of the array, to map it by: aya does not lend its own.
     fd: OwnedFd,
 }
 

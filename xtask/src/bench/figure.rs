@@ -18,9 +18,7 @@ pub(super) struct Spread {
 impl Spread {
     /// Of rounds; not a number where there are none.
     pub(super) fn of(rounds: &[f64]) -> Self {
-        let mut rounds = rounds.to_vec();
-        rounds.sort_by(f64::total_cmp);
-        let at = |index: usize| rounds.get(index).copied().unwrap_or(f64::NAN);
+        let at = in_order(rounds);
         let count = rounds.len();
         Self {
             median: f64::midpoint(at(count.saturating_sub(1) / 2), at(count / 2)),
@@ -37,12 +35,10 @@ impl Spread {
     /// Where the median of endless rounds would be, with a confidence of 95 %: between two of the
     /// sorted rounds, whatever their distribution (binomial, by its normal approximation).
     pub(super) fn median_within(rounds: &[f64]) -> (f64, f64) {
-        let mut rounds = rounds.to_vec();
-        rounds.sort_by(f64::total_cmp);
+        let at = in_order(rounds);
         let count = rounds.len() as f64;
         let rank = ((count - 1.96 * count.sqrt()) / 2.0).floor().max(1.0);
         let below = rank as usize - 1;
-        let at = |index: usize| rounds.get(index).copied().unwrap_or(f64::NAN);
         (at(below), at(rounds.len().saturating_sub(1 + below)))
     }
 
@@ -50,6 +46,13 @@ impl Spread {
     pub(super) fn width(&self) -> f64 {
         self.most - self.least
     }
+}
+
+/// The rounds by their place from the least to the greatest; beyond them, not a number.
+fn in_order(rounds: &[f64]) -> impl Fn(usize) -> f64 {
+    let mut rounds = rounds.to_vec();
+    rounds.sort_by(f64::total_cmp);
+    move |index| rounds.get(index).copied().unwrap_or(f64::NAN)
 }
 
 /// Each round's quotient.

@@ -120,13 +120,9 @@ impl Series {
         row.map_or(&[], |(_, rates)| rates)
     }
 
-    fn against_nobody(&self, companion: Companion) -> Vec<f64> {
-        quotients(self.of(companion), self.of(Companion::Nobody))
-    }
-
-    /// What the observer leaves of what empty programs leave on its hooks.
-    fn beside_empty(&self) -> Spread {
-        Spread::of_ratios(self.of(Companion::Observer), self.of(Companion::EmptyPair))
+    /// What is left beside one companion of what is left beside another, in each round.
+    fn against(&self, companion: Companion, other: Companion) -> Vec<f64> {
+        quotients(self.of(companion), self.of(other))
     }
 
     fn render(&self, text: &mut String) -> Result<()> {
@@ -136,7 +132,7 @@ impl Series {
             self.title, self.rounds
         )?;
         for (companion, rates) in &self.rows {
-            let ratios = self.against_nobody(*companion);
+            let ratios = self.against(*companion, Companion::Nobody);
             let (low, high) = Spread::median_within(&ratios);
             writeln!(
                 text,
@@ -212,12 +208,12 @@ pub(super) fn bench(run: &Run) -> Result<Report> {
     let ratios = vec![
         Ratio::new(
             "requests/s with the observer / without",
-            Spread::of(&series[0].against_nobody(observer)),
+            Spread::of(&series[0].against(observer, nobody)),
             Goal::AtLeast(0.99),
         ),
         Ratio::new(
             "WebSocket echoes/s with the observer / without",
-            Spread::of(&series[1].against_nobody(observer)),
+            Spread::of(&series[1].against(observer, nobody)),
             Goal::AtLeast(0.99),
         ),
     ];
@@ -240,15 +236,18 @@ pub(super) fn bench(run: &Run) -> Result<Report> {
 
 /// What the hooks take, whatever runs there, in words.
 fn floor(requests: &Series, echoes: &Series) -> String {
-    let empty = |series: &Series| Spread::of(&series.against_nobody(Companion::EmptyPair)).median;
+    let left = |series: &Series, companion, other| {
+        short(Spread::of(&series.against(companion, other)).median)
+    };
+    let [nobody, empty, observer] = [Companion::Nobody, Companion::EmptyPair, Companion::Observer];
     format!(
         "The empty programs do nothing, on the observer's two hooks. Both ends are on this host, and \
          each of them runs the hooks: a request takes eleven state changes and ten packets, an echo two \
          packets. That the kernel runs a program there, whatever it does, leaves {} of the requests and \
          {} of the echoes. Of what empty programs leave, the observer leaves {} and {}.\n\n",
-        short(empty(requests)),
-        short(empty(echoes)),
-        short(requests.beside_empty().median),
-        short(echoes.beside_empty().median),
+        left(requests, empty, nobody),
+        left(echoes, empty, nobody),
+        left(requests, observer, empty),
+        left(echoes, observer, empty),
     )
 }
