@@ -154,7 +154,7 @@ impl Series {
 pub(super) fn bench(run: &Run) -> Result<Report> {
     let client = client();
     let ports = Ports::choose()?;
-    let _one_cpu = OneCpu::take()?;
+    let one_cpu = OneCpu::take()?;
     let mut server = echo_server(&ports, None, &run.interrupt)?;
     let seconds = 1;
     let [nobody, observer] = [Companion::Nobody, Companion::Observer];
@@ -205,6 +205,8 @@ pub(super) fn bench(run: &Run) -> Result<Report> {
             series.round(turn, &ports, &client, run)?;
         }
     }
+    // The report tells how many CPUs there are.
+    drop(one_cpu);
     let ratios = vec![
         Ratio::new(
             "requests/s with the observer / without",
