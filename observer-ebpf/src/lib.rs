@@ -1,16 +1,31 @@
-//! What the BPF programs and user space agree on: the keys and values of the maps.
+//! What the BPF programs and user space agree on: the keys and values of the maps, and what
+//! happens to a socket.
 //!
-//! `no_std`, `repr(C)`, no implicit padding, no behaviour beyond packing. It knows nothing of
-//! how the kernel is read (`programs/`) nor of what the numbers mean together (`observer`).
+//! - `socket`, `tally`, `target`: the maps' keys and values, `repr(C)`, without implicit padding.
+//! - `life`: how a socket changes, and what is counted when it does.
+//! - `sent`, `response`, `frames`: what a socket is, by what its service sends.
+//!
+//! `no_std`. It knows nothing of how the kernel is read (`programs/`) nor of what the numbers mean
+//! together (`observer`).
 #![no_std]
 
+mod frames;
+mod life;
 #[cfg(feature = "user")]
 mod pod;
+mod response;
+mod segment;
+mod sent;
 mod socket;
 mod tally;
 mod target;
+#[cfg(test)]
+mod tests;
 
-pub use socket::{Class, Phase, Slot, Socket, flags, slots};
+pub use life::{Alone, Count, Life};
+pub use segment::{Segment, Slice};
+pub use sent::{MAX_STEPS, observe, step, steps};
+pub use socket::{Class, Phase, Slot, Socket, flags, head, slots};
 pub use tally::{DURATION_BUCKETS, Durations, Losses, Tally};
 pub use target::{MAX_TARGETS, Offsets, PORT_EXACT, PORT_WILDCARD, Ports, TargetKey};
 

@@ -40,6 +40,8 @@ pub struct Tally {
     pub lost_left: u64,
     /// Sockets that reached ESTABLISHED and could not be stored: `SOCKETS` was full.
     pub map_full: u64,
+    /// Of `closed`, those of which the programs saw no byte although the service had sent some.
+    pub unseen_closed: u64,
 }
 
 impl Tally {
@@ -62,6 +64,7 @@ impl Tally {
             lost_entered: self.lost_entered.wrapping_add(other.lost_entered),
             lost_left: self.lost_left.wrapping_add(other.lost_left),
             map_full: self.map_full.wrapping_add(other.map_full),
+            unseen_closed: self.unseen_closed.wrapping_add(other.unseen_closed),
         }
     }
 
@@ -84,6 +87,7 @@ impl Tally {
             lost_entered: self.lost_entered.wrapping_sub(other.lost_entered),
             lost_left: self.lost_left.wrapping_sub(other.lost_left),
             map_full: self.map_full.wrapping_sub(other.map_full),
+            unseen_closed: self.unseen_closed.wrapping_sub(other.unseen_closed),
         }
     }
 }
@@ -148,7 +152,7 @@ mod tests {
 
     #[test]
     fn counts_have_no_padding() {
-        assert_eq!(size_of::<Tally>(), 15 * 8);
+        assert_eq!(size_of::<Tally>(), 16 * 8);
         assert_eq!(size_of::<Durations>(), (DURATION_BUCKETS + 1) * 8);
         assert_eq!(size_of::<Losses>(), 5 * 8);
     }

@@ -50,6 +50,8 @@ pub struct Offsets {
     pub inet_sport: u32,
     /// `struct net`.`ns.inum`, 4 bytes.
     pub net_inum: u32,
+    /// `struct tcp_sock`.`bytes_sent`, 8 bytes: payload that was handed to IP.
+    pub tcp_bytes_sent: u32,
 }
 
 #[cfg(test)]
@@ -60,6 +62,6 @@ mod tests {
     fn keys_have_no_padding() {
         assert_eq!(size_of::<TargetKey>(), 16 + 4 + 2 + 2);
         assert_eq!(size_of::<Ports>(), 65_536);
-        assert_eq!(size_of::<Offsets>(), 8 * 4);
+        assert_eq!(size_of::<Offsets>(), 9 * 4);
     }
 }

@@ -92,7 +92,7 @@ catalogue! {
     CLOSED Counter "kernel_connections_closed_total" ["target"]
         "Connections that reached CLOSE."
     UPGRADES Counter "kernel_websocket_upgrades_total" ["target"]
-        "Connections whose server sent HTTP/1.1 101."
+        "Connections whose service sent a 101 that made them WebSockets."
     DURATION Histogram "connection_duration_seconds" ["target"]
         "Time from ESTABLISHED to CLOSE, of connections that the observer saw open and close."
     QUEUE_LENGTH Gauge "accept_queue_length" ["target"]

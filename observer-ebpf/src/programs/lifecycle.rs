@@ -10,13 +10,13 @@ use aya_ebpf::{
 };
 use aya_log_ebpf::warn;
 use observer_ebpf::{
-    Class, DURATION_BUCKETS, Losses, PORT_EXACT, PORT_WILDCARD, Phase, Socket, TCP_CLOSE,
-    TCP_ESTABLISHED, Tally, TargetKey, flags,
+    Life, Losses, PORT_EXACT, PORT_WILDCARD, Socket, TCP_CLOSE, TCP_ESTABLISHED, Tally, TargetKey,
 };
 
 use crate::{
-    count,
-    maps::{DURATIONS, LOSSES, OFFSETS, PORTS, TALLIES, TARGETS},
+    count::{self, PerCpu},
+    durations,
+    maps::{LOSSES, OFFSETS, PORTS, TALLIES, TARGETS},
     sockets,
 };
 
@@ -36,9 +36,9 @@ fn inet_sock_set_state(ctx: BtfTracePointContext) -> i32 {
     if new == i32::from(TCP_ESTABLISHED) {
         opened(&ctx, ctx.arg(0));
     } else if new == i32::from(TCP_CLOSE) {
-        ended(ctx.arg(0), TCP_CLOSE);
+        closed(ctx.arg(0));
     } else if old == i32::from(TCP_ESTABLISHED) {
-        ended(ctx.arg(0), new as u8);
+        left(ctx.arg(0), new as u8);
     }
     0
 }
@@ -88,18 +88,11 @@ fn opened(ctx: &BtfTracePointContext, sk: Sock) {
 
     // SAFETY: `sk` is the tracepoint's own trusted argument.
     let cookie = unsafe { bpf_get_socket_cookie(sk.cast_mut().cast()) };
-    let socket = Socket {
-        // SAFETY: no preconditions.
-        opened_at: unsafe { bpf_ktime_get_ns() },
-        target,
-        state: TCP_ESTABLISHED,
-        class: Class::Silent as u8,
-        flags: flags::BORN,
-        ..Socket::default()
-    };
+    // SAFETY: no preconditions.
+    let mut socket = Socket::opened(target, unsafe { bpf_ktime_get_ns() });
     if sockets::insert(cookie, &socket) {
         count::one(&mut losses.stored);
-        count::one(&mut tally.opened);
+        Life::<PerCpu>::of(&mut socket, tally).opened();
     } else {
         if losses.map_full == 0 {
             warn!(
@@ -112,61 +105,62 @@ fn opened(ctx: &BtfTracePointContext, sk: Sock) {
     }
 }
 
-/// A socket left ESTABLISHED, or reached CLOSE from whatever state.
+/// A socket left ESTABLISHED for another state than CLOSE.
 #[inline(always)]
-fn ended(sk: Sock, new: u8) {
-    let port = if new == TCP_CLOSE {
-        let Some(port) = closed_port(sk) else {
-            return;
-        };
-        port
-    } else {
-        field(sk, OFFSETS.load().skc_num)
-    };
-    if listens(port) == 0 {
-        return;
-    }
-    // SAFETY: `sk` is the tracepoint's own trusted argument.
-    let cookie = unsafe { bpf_get_socket_cookie(sk.cast_mut().cast()) };
-    let Some(socket) = sockets::get(cookie) else {
-        return;
-    };
-    // SAFETY: a live map value; the socket's lock keeps every other writer out.
-    let socket: &mut Socket = unsafe { &mut *socket };
-    let Some(tally) = TALLIES.get_ptr_mut(socket.target) else {
-        return;
-    };
-    // SAFETY: the value of this CPU, live while the program runs.
-    let tally: &mut Tally = unsafe { &mut *tally };
-
-    if socket.state == TCP_ESTABLISHED {
-        socket.state = new;
-        left(socket, tally);
-    }
-    if new == TCP_CLOSE {
-        count::one(&mut tally.closed);
-        if socket.class == Class::WebSocket as u8 {
-            count::one(&mut tally.websocket_closed);
-        } else if socket.class == Class::Unknown as u8 {
-            count::one(&mut tally.unknown_left);
-        }
-        lived(socket);
-        sockets::remove(cookie);
-    } else {
-        socket.state = new;
+fn left(sk: Sock, new: u8) {
+    if let Some((_, mut life)) = kept(sk, field(sk, OFFSETS.load().skc_num)) {
+        let had_ended = life.socket.has_ended();
+        life.left(new);
+        durations::websocket_ended(life.socket, had_ended);
     }
 }
 
-/// The local port of a socket that reaches CLOSE, in host order; none if it is not TCP's.
-///
-/// `skc_num` is 0 then for accepted sockets, `inet_sport` is not; but it lies beyond `struct sock`,
-/// where the verifier allows no direct read: only of what a helper has found to be a `tcp_sock`.
+/// A socket reached CLOSE from whatever state.
 #[inline(always)]
-fn closed_port(sk: Sock) -> Option<u16> {
+fn closed(sk: Sock) {
+    let Some(tcp) = tcp_sock(sk) else {
+        return;
+    };
+    // `skc_num` is 0 by now for accepted sockets, `inet_sport` is not.
+    let port = host_order(field(tcp, OFFSETS.load().inet_sport));
+    let Some((cookie, mut life)) = kept(sk, port) else {
+        return;
+    };
+    if life.socket.is_unheard() && field::<u64>(tcp, OFFSETS.load().tcp_bytes_sent) != 0 {
+        life.closed_unseen();
+    }
+    let had_ended = life.socket.has_ended();
+    life.left(TCP_CLOSE);
+    life.closed();
+    durations::websocket_ended(life.socket, had_ended);
+    durations::closed(life.socket);
+    sockets::remove(cookie);
+}
+
+/// The socket with its cookie, if it is kept.
+#[inline(always)]
+fn kept(sk: Sock, port: u16) -> Option<(u64, Life<'static, PerCpu>)> {
+    if listens(port) == 0 {
+        return None;
+    }
+    // SAFETY: `sk` is the tracepoint's own trusted argument.
+    let cookie = unsafe { bpf_get_socket_cookie(sk.cast_mut().cast()) };
+    let socket = sockets::get(cookie)?;
+    // SAFETY: a live map value; the socket's lock keeps every other writer out.
+    let socket: &mut Socket = unsafe { &mut *socket };
+    let tally = TALLIES.get_ptr_mut(socket.target)?;
+    // SAFETY: the value of this CPU, live while the program runs.
+    Some((cookie, Life::of(socket, unsafe { &mut *tally })))
+}
+
+/// The socket as a `tcp_sock`, of which fields beyond `struct sock` may be read; none if it is not
+/// TCP's.
+#[inline(always)]
+fn tcp_sock(sk: Sock) -> Option<Sock> {
     // SAFETY: `sk` is the tracepoint's own trusted argument.
     let tcp: Sock = unsafe { bpf_skc_to_tcp_sock(sk.cast_mut().cast()) }.cast();
     if !tcp.is_null() {
-        return Some(host_order(field(tcp, OFFSETS.load().inet_sport)));
+        return Some(tcp);
     }
     if field::<u16>(sk, OFFSETS.load().sk_protocol) == TCP
         && let Some(losses) = LOSSES.get_ptr_mut(0)
@@ -175,69 +169,6 @@ fn closed_port(sk: Sock) -> Option<u16> {
         count::one(unsafe { &mut (*losses).read_failed });
     }
     None
-}
-
-#[inline(always)]
-fn left(socket: &mut Socket, tally: &mut Tally) {
-    count::one(&mut tally.left);
-    if socket.class == Class::Http as u8 {
-        count::one(&mut tally.http_left);
-    } else if socket.class == Class::WebSocket as u8 {
-        count::one(&mut tally.websocket_left);
-        if socket.flags & flags::ENDED == 0 {
-            socket.flags |= flags::ENDED;
-            count::one(&mut tally.websocket_ended);
-        }
-        if socket.phase == Phase::Lost as u8 {
-            count::one(&mut tally.lost_left);
-        }
-    }
-}
-
-/// Adds a life that is known from its beginning to the histogram.
-#[inline(always)]
-fn lived(socket: &Socket) {
-    if socket.opened_at == 0 {
-        return;
-    }
-    let Some(durations) = DURATIONS.get_ptr_mut(socket.target) else {
-        return;
-    };
-    // SAFETY: the value of this CPU, live while the program runs.
-    let durations = unsafe { &mut *durations };
-    // SAFETY: no preconditions.
-    let life = unsafe { bpf_ktime_get_ns() }.wrapping_sub(socket.opened_at);
-    if let Some(bucket) = durations.buckets.get_mut(bits(life >> 20)) {
-        count::one(bucket);
-    }
-    // SAFETY: as in `count::one`.
-    unsafe {
-        core::intrinsics::atomic_xadd::<u64, u64, { core::intrinsics::AtomicOrdering::SeqCst }>(
-            &raw mut durations.sum_ns,
-            life,
-        );
-    }
-}
-
-/// How many bits a number has, at most the last bucket's. In steps that the verifier can follow:
-/// of `leading_zeros`, a bit trick on this target, it knows no bounds.
-#[inline(always)]
-fn bits(mut number: u64) -> usize {
-    let mut bits = 0;
-    for shift in [16, 8, 4, 2, 1] {
-        if number >> shift != 0 {
-            number >>= shift;
-            bits += shift;
-        }
-    }
-    if number != 0 {
-        bits += 1;
-    }
-    if bits < DURATION_BUCKETS {
-        bits
-    } else {
-        DURATION_BUCKETS - 1
-    }
 }
 
 /// A port as it is on the wire, in host order.

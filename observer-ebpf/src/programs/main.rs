@@ -16,11 +16,10 @@
 )]
 
 mod count;
+mod durations;
 mod egress;
-mod frames;
 mod lifecycle;
 mod maps;
-mod response;
 mod sockets;
 
 /// The verifier proves that no program can reach this; the linker still wants the symbol.

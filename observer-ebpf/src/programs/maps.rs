@@ -46,6 +46,12 @@ pub(crate) static TALLIES: PerCpuArray<Tally> = PerCpuArray::with_max_entries(MA
 #[map]
 pub(crate) static DURATIONS: PerCpuArray<Durations> = PerCpuArray::with_max_entries(MAX_TARGETS, 0);
 
+/// Target index → time from upgrade to the first sign of the end of its WebSockets, per CPU. Written
+/// by both programs, read by user space.
+#[map]
+pub(crate) static WEBSOCKET_DURATIONS: PerCpuArray<Durations> =
+    PerCpuArray::with_max_entries(MAX_TARGETS, 0);
+
 /// What was not taken in, per CPU. One element. Written by `lifecycle`, read by user space.
 #[map]
 pub(crate) static LOSSES: PerCpuArray<Losses> = PerCpuArray::with_max_entries(1, 0);
@@ -62,4 +68,5 @@ pub(crate) static OFFSETS: Global<Offsets> = Global::new(Offsets {
     skc_net: 48,
     inet_sport: 798,
     net_inum: 136,
+    tcp_bytes_sent: 1_568,
 });

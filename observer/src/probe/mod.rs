@@ -78,6 +78,7 @@ pub struct Probe {
     sockets: Sockets,
     tallies: PerCpuArray<MapData, Tally>,
     durations: PerCpuArray<MapData, Durations>,
+    websocket_durations: PerCpuArray<MapData, Durations>,
     losses: PerCpuArray<MapData, Losses>,
     target_count: u32,
     egress_refused: Option<LoadError>,
@@ -130,6 +131,7 @@ impl Probe {
             sockets: Sockets::take(&mut ebpf, options.max_sockets)?,
             tallies: take(&mut ebpf, "TALLIES")?,
             durations: take(&mut ebpf, "DURATIONS")?,
+            websocket_durations: take(&mut ebpf, "WEBSOCKET_DURATIONS")?,
             losses: take(&mut ebpf, "LOSSES")?,
             target_count: u32::try_from(listens.len()).unwrap_or(u32::MAX),
             egress_refused: None,
@@ -232,18 +234,16 @@ impl Probe {
     /// # Errors
     /// When the kernel refuses the read.
     pub fn durations(&self, target: u32) -> Result<Durations, MapAccessError> {
-        let per_cpu = self
-            .durations
-            .get(&target, 0)
-            .map_err(access("DURATIONS"))?;
-        let mut sum = Durations::default();
-        for cpu in per_cpu.iter() {
-            for (total, count) in sum.buckets.iter_mut().zip(cpu.buckets) {
-                *total += count;
-            }
-            sum.sum_ns += cpu.sum_ns;
-        }
-        Ok(sum)
+        sum(&self.durations, target).map_err(access("DURATIONS"))
+    }
+
+    /// How long the ended WebSockets of a target were ones, from upgrade to the first sign of their
+    /// end, summed over CPUs: of those whose upgrade was seen.
+    ///
+    /// # Errors
+    /// When the kernel refuses the read.
+    pub fn websocket_durations(&self, target: u32) -> Result<Durations, MapAccessError> {
+        sum(&self.websocket_durations, target).map_err(access("WEBSOCKET_DURATIONS"))
     }
 
     /// What was seen on targets' ports and what of it was not taken in, over all targets.
@@ -313,6 +313,17 @@ pub fn cgroup2_root() -> Option<PathBuf> {
 /// A panic elsewhere leaves a map whole: each system call is complete in itself.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn sum(histogram: &PerCpuArray<MapData, Durations>, target: u32) -> Result<Durations, MapError> {
+    let mut sum = Durations::default();
+    for cpu in histogram.get(&target, 0)?.iter() {
+        for (total, count) in sum.buckets.iter_mut().zip(cpu.buckets) {
+            *total += count;
+        }
+        sum.sum_ns += cpu.sum_ns;
+    }
+    Ok(sum)
 }
 
 fn program<'a, P>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut P, LoadError>

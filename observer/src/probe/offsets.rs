@@ -40,6 +40,7 @@ pub(super) fn read() -> Result<Offsets, LoadError> {
         skc_net: offset(&btf, "sock_common", "skc_net")?,
         inet_sport: offset(&btf, "inet_sock", "inet_sport")?,
         net_inum: offset(&btf, "net", "ns")? + offset(&btf, "ns_common", "inum")?,
+        tcp_bytes_sent: offset(&btf, "tcp_sock", "bytes_sent")?,
     })
 }
 

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use observer_ebpf::{Class, Phase, Socket, TCP_ESTABLISHED, flags};
+use observer_ebpf::{Class, Phase, Socket, TCP_ESTABLISHED};
 use rustix::time::{ClockId, clock_gettime};
 use tokio::time::sleep;
 
@@ -146,7 +146,7 @@ fn seen(entry: &Entry, tracked: Option<&Socket>, counted: Counted, now: Duration
 }
 
 fn is_websocket(socket: &Socket) -> IsCounted {
-    let may_have_ended = socket.flags & flags::ENDED != 0 || socket.phase == Phase::Lost as u8;
+    let may_have_ended = socket.has_ended() || socket.phase == Phase::Lost as u8;
     match socket.class {
         class if class == Class::WebSocket as u8 && may_have_ended => IsCounted::Doubtful,
         class if class == Class::WebSocket as u8 => IsCounted::Yes,

@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 
-use observer_ebpf::{Class, Phase, Socket, TCP_ESTABLISHED, Tally, flags};
+use observer_ebpf::{Alone, Life, Socket, TCP_CLOSE, TCP_ESTABLISHED, Tally};
 
 use super::endpoint::{Endpoint, WitnessError};
 use crate::{
@@ -239,18 +239,9 @@ impl Endpoint {
 
     /// Starts to track a socket of which nothing but its state is known.
     fn take_in(&self, probe: &Probe, listed: Listed) -> Result<bool, WitnessError> {
-        let socket = Socket {
-            target: self.index(),
-            state: listed.state,
-            class: Class::Unknown as u8,
-            ..Socket::default()
-        };
-        let counted = Tally {
-            opened: 1,
-            left: u64::from(!listed.is_established()),
-            unknown_entered: 1,
-            ..Tally::default()
-        };
+        let mut socket = Socket::found(self.index(), listed.state);
+        let mut counted = Tally::default();
+        Life::<Alone>::of(&mut socket, &mut counted).opened();
         // Counted before it is inserted: from then on the programs may count its end.
         self.adjust(&counted);
         let inserted = probe.sockets().insert(listed.cookie, socket);
@@ -271,27 +262,17 @@ impl Endpoint {
         Ok(())
     }
 
-    /// Stops tracking a socket that is gone: counts what the programs would have counted.
+    /// Stops tracking a socket that is gone, as the programs would have when it closed.
     fn let_go(&self, probe: &Probe, cookie: u64, socket: &Socket) -> Result<bool, MapAccessError> {
         if !probe.sockets().remove(cookie)? {
             return Ok(false);
         }
-        let was = |class: Class| socket.class == class as u8;
-        let was_established = socket.state == TCP_ESTABLISHED;
-        let is_websocket = was(Class::WebSocket);
-        let had_ended = socket.flags & flags::ENDED != 0;
-        let was_lost = socket.phase == Phase::Lost as u8;
-        self.adjust(&Tally {
-            left: u64::from(was_established),
-            closed: 1,
-            websocket_left: u64::from(is_websocket && was_established),
-            websocket_ended: u64::from(is_websocket && !had_ended),
-            websocket_closed: u64::from(is_websocket),
-            http_left: u64::from(was(Class::Http) && was_established),
-            unknown_left: u64::from(was(Class::Unknown)),
-            lost_left: u64::from(is_websocket && was_established && was_lost),
-            ..Tally::default()
-        });
+        let mut socket = *socket;
+        let mut counted = Tally::default();
+        let mut life = Life::<Alone>::of(&mut socket, &mut counted);
+        life.left(TCP_CLOSE);
+        life.closed();
+        self.adjust(&counted);
         Ok(true)
     }
 }

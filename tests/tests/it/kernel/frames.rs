@@ -66,7 +66,7 @@ async fn many_frames_in_a_segment_are_followed() {
         return;
     }
     let mixed = [PING, &frame(1, CLOSE), &frame(2, &[0x88; 300]), PING].concat();
-    let full = PING.repeat(128);
+    let full = PING.repeat(4_000);
     is_followed_over(&[&mixed, &full]).await;
     is_followed_over(&[&full, &mixed]).await;
 }
@@ -86,7 +86,7 @@ async fn too_many_frames_in_a_segment_lose_the_boundary_until_whole_frames_come(
         return;
     }
     let stage = Stage::open().await;
-    let mut pair = stage.pair(&[UPGRADE, &PING.repeat(129)]).await;
+    let mut pair = stage.pair(&[UPGRADE, &PING.repeat(5_000)]).await;
     // It may have sent a close frame unseen: both claims are honest.
     stage.shows(websockets(1), (0, 1)).await;
     // Part of a frame finds nothing again.
@@ -97,7 +97,7 @@ async fn too_many_frames_in_a_segment_lose_the_boundary_until_whole_frames_come(
     stage.shows(websockets(1), (0, 1)).await;
     pair.send(&[PING]).await.expect("send");
     stage.shows_exactly(websockets(1)).await;
-    pair.send(&[&PING.repeat(200)]).await.expect("send");
+    pair.send(&[&PING.repeat(6_000)]).await.expect("send");
     stage.shows(websockets(1), (0, 1)).await;
     // Nothing of it is left behind when it ends while lost.
     drop(pair);

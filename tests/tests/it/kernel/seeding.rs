@@ -119,3 +119,24 @@ async fn what_was_open_before_and_ends_without_a_word_is_gone() {
     stage.shows_exactly(Classes::default()).await;
     stage.counted(300, 300).await;
 }
+
+#[tokio::test]
+async fn text_that_looks_like_a_frame_tells_nothing_of_what_was_open_before() {
+    if !kernel_or_skip() {
+        return;
+    }
+    let service = Service::open(64).await;
+    let head = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
+    let before = service.scripted.pair_that_got(&[head]).await;
+    let mut before = before.expect("a pair");
+    let stage = service.watched().await;
+    stage.shows(unclassified(1), (0, 1)).await;
+    // An event of a stream: `A` and a carriage return are a frame's header with a length of 13.
+    before
+        .send(&[b"A\r\ndata: {}\n\n\r\n"])
+        .await
+        .expect("send");
+    stage.shows(unclassified(1), (0, 1)).await;
+    drop(before);
+    stage.shows_exactly(Classes::default()).await;
+}

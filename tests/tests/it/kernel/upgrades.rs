@@ -163,26 +163,77 @@ async fn an_upgrade_after_the_clients_fin_was_opened_and_ended_at_once() {
     stage.shows_exactly(Classes::default()).await;
 }
 
-/// The documented limit of looking at the start of segments only: bodies are not parsed.
 #[tokio::test]
-async fn a_body_segment_that_begins_like_an_upgrade_is_taken_for_one_until_it_closes() {
+async fn a_body_that_looks_like_an_upgrade_makes_no_websocket() {
     if !kernel_or_skip() {
         return;
     }
     let stage = Stage::open().await;
-    let head = format!(
-        "HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n",
-        UPGRADE.len()
-    );
-    let pair = stage.pair(&[head.as_bytes(), UPGRADE]).await;
-    let unharmed = stage.pair(&[&[head.as_bytes(), UPGRADE].concat()]).await;
+    let length = format!("content-length: {}\r\n", UPGRADE.len() + 1);
+    let chunk = format!("{:x}\r\n", UPGRADE.len() + 1);
+    let mut pairs = Vec::new();
+    for (field, before) in [
+        (length.as_str(), ""),
+        ("transfer-encoding: chunked\r\n", chunk.as_str()),
+        ("", ""),
+    ] {
+        let head = format!("HTTP/1.1 200 OK\r\n{field}\r\n{before}.");
+        pairs.push(stage.pair(&[head.as_bytes(), UPGRADE]).await);
+        pairs.push(stage.pair(&[&[head.as_bytes(), UPGRADE].concat()]).await);
+    }
+    stage.shows_exactly(http(6)).await;
+
+    // The body's first bytes may as well be the next response: after the answer to a HEAD request.
+    let head = format!("HTTP/1.1 200 OK\r\n{length}\r\n");
+    let ambiguous = stage.pair(&[head.as_bytes(), UPGRADE]).await;
     let expected = Classes {
-        websocket: 1,
-        ..http(1)
+        http: 6,
+        ..unclassified(1)
     };
-    stage.shows_exactly(expected).await;
-    // The harm is one socket, for as long as it is open.
-    drop(pair);
-    stage.shows_exactly(http(1)).await;
-    drop(unharmed);
+    stage.shows(expected, (0, 1)).await;
+    drop((pairs, ambiguous));
+    stage.shows_exactly(Classes::default()).await;
+}
+
+#[tokio::test]
+async fn a_connection_is_upgraded_after_bodies_and_interim_responses() {
+    if !kernel_or_skip() {
+        return;
+    }
+    let stage = Stage::open().await;
+    let early = b"HTTP/1.1 103 Early Hints\r\nlink: </s.css>\r\n\r\n";
+    let chunked = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n";
+    let large = [
+        b"HTTP/1.1 200 OK\r\ncontent-length: 300000\r\n\r\n".as_slice(),
+        &[b'x'; 300_000],
+    ]
+    .concat();
+    let mut pairs = Vec::new();
+    for before in [&early[..], chunked, &large] {
+        pairs.push(stage.pair(&[before, UPGRADE, PING]).await);
+        pairs.push(stage.pair(&[&[before, UPGRADE, PING].concat()]).await);
+    }
+    pairs.push(stage.pair(&byte_by_byte(&[early, UPGRADE].concat())).await);
+    stage.shows_exactly(websockets(7)).await;
+    drop(pairs);
+    stage.shows_exactly(Classes::default()).await;
+}
+
+#[tokio::test]
+async fn an_upgrade_to_another_protocol_makes_no_websocket() {
+    if !kernel_or_skip() {
+        return;
+    }
+    let stage = Stage::open().await;
+    let mut pairs = Vec::new();
+    for protocol in ["tcp", "h2c", "TLS/1.0", "websockets"] {
+        let head = format!(
+            "HTTP/1.1 101 Switching Protocols\r\nupgrade: {protocol}\r\nconnection: upgrade\r\n\r\n"
+        );
+        // What that protocol says may look like anything.
+        pairs.push(stage.pair(&[head.as_bytes(), UPGRADE, PING]).await);
+    }
+    stage.shows_exactly(http(4)).await;
+    drop(pairs);
+    stage.shows_exactly(Classes::default()).await;
 }
