@@ -13,8 +13,8 @@ use clap_complete::Shell;
 use url::Url;
 
 use crate::config::{
-    Config, ConfigError, HttpUrl, KernelSettings, LogSettings, Place, Settings, TargetSettings,
-    Text, WebSettings,
+    Config, ConfigError, HttpUrl, KernelSettings, Level, LogSettings, Place, Settings,
+    TargetSettings, Text, WebSettings,
 };
 use crate::sockets::Query;
 
@@ -286,6 +286,28 @@ impl Sources {
     /// # Errors
     /// When the file cannot be read, or all together are no configuration: see [`LoadError`].
     pub fn load(self) -> Result<Config, LoadError> {
+        self.load_at(Level::Info)
+    }
+
+    /// The same, with another level of what is logged unless told otherwise.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn load_at(self, level: Level) -> Result<Config, LoadError> {
+        let mut settings = self.settings()?;
+        settings.log.level.get_or_insert(level);
+        Ok(settings.into_config()?)
+    }
+
+    /// The same, where there need not be a target.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn load_any(self) -> Result<Config, LoadError> {
+        Ok(self.settings()?.into_config_of_host()?)
+    }
+
+    fn settings(self) -> Result<Settings, LoadError> {
         let Self {
             config,
             target,
@@ -311,7 +333,7 @@ impl Sources {
         settings.web = web.or(settings.web);
         settings.kernel = kernel.or(settings.kernel);
         settings.log = log.or(settings.log);
-        Ok(settings.into_config()?)
+        Ok(settings)
     }
 }
 
@@ -337,7 +359,7 @@ mod reference;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Backend, Counts, Level, LogFormat};
+    use crate::config::{Backend, Counts, LogFormat};
 
     const TARGET: &[&str] = &["--listen", ":3000", "--gauge-url", "http://h/metrics"];
 
@@ -391,7 +413,7 @@ mod tests {
             panic!("{config:?}")
         };
         assert_eq!(
-            (target.name.as_str(), target.gauge.name()),
+            (target.name.as_str(), &*target.claim.to_string()),
             ("port-3000", "active_connections")
         );
         let all = [
@@ -438,7 +460,7 @@ mod tests {
             (target.gauge_url.len(), target.counts),
             (2, Counts::Accepted)
         );
-        assert_eq!(target.gauge.to_string(), "g{x=\"y z\"}");
+        assert_eq!(target.claim.to_string(), "g{x=\"y z\"}");
         assert_eq!(
             (config.kernel.backend, config.kernel.max_sockets),
             (Backend::SockDiag, 9)
@@ -458,6 +480,35 @@ mod tests {
             (config.log.level, config.log.format),
             (Level::Trace, LogFormat::Json)
         );
+    }
+
+    #[test]
+    fn a_level_that_is_said_wins_over_that_of_the_command() {
+        let level = |flags: &[&str]| match parse_line(&["check"], flags).unwrap() {
+            Command::Check { sources, .. } => sources.load_at(Level::Warn).unwrap().log.level,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(level(TARGET), Level::Warn);
+        assert_eq!(
+            level(&[TARGET, &["--log.level", "info"]].concat()),
+            Level::Info
+        );
+        let (_directory, path) = file("[log]\nlevel = \"debug\"\n");
+        assert_eq!(
+            level(&[TARGET, &["--config", &path]].concat()),
+            Level::Debug
+        );
+    }
+
+    #[test]
+    fn what_is_asked_of_the_host_needs_no_target() {
+        let any = |flags: &[&str]| match parse_line(&["doctor"], flags).unwrap() {
+            Command::Doctor { sources, .. } => sources.load_any(),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(any(&[]).unwrap().targets, []);
+        assert_eq!(any(TARGET).unwrap().targets.len(), 1);
+        assert!(any(&["--listen", ":1"]).is_err());
     }
 
     #[test]

@@ -4,7 +4,9 @@
 //! complete and within its limits. One definition of each setting serves the file (`serde`) and
 //! the flags and environment (`clap`). It reads no file and no environment itself: `args` does.
 
+mod claimed;
 mod error;
+mod file;
 mod general;
 mod settings;
 mod value;
@@ -16,7 +18,7 @@ use clap::ValueEnum;
 use serde::Deserialize;
 use url::Url;
 
-use crate::claim::{Access, Selector};
+use crate::claim::{Access, Freshness, Selection};
 pub use error::{ConfigError, Place, TargetProblem};
 pub use general::{KernelSettings, LogSettings, WebSettings};
 pub use settings::{Settings, TargetSettings};
@@ -30,6 +32,9 @@ pub const MAX_TARGETS: usize = 256;
 /// Most URLs whose claims are summed for one target.
 pub const MAX_GAUGE_URLS: usize = 64;
 
+/// The gauge of which the claim is unless something else is said.
+const GAUGE: &str = "active_connections";
+
 /// Everything that the observer is told, complete and within its limits.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {
@@ -39,7 +44,7 @@ pub struct Config {
     pub kernel: Kernel,
     /// What is logged.
     pub log: Log,
-    /// At least one, at most [`MAX_TARGETS`], with unique names.
+    /// At most [`MAX_TARGETS`], with unique names; at least one, but for what is asked of the host.
     pub targets: Vec<Target>,
 }
 
@@ -97,8 +102,11 @@ pub struct Target {
     pub netns: Netns,
     /// Where it publishes its gauge: at least one; the claims are summed.
     pub gauge_url: Vec<Url>,
-    /// Which series are the claim.
-    pub gauge: Selector,
+    /// What of each page is the claim.
+    pub claim: Selection,
+    /// How far from now a time stamp of a page may be: not older than a page that is read at the
+    /// interval gets, and no further ahead than the service may count early.
+    pub freshness: Freshness,
     /// What the gauge claims to count.
     pub counts: Counts,
     /// Between two checks.
@@ -127,6 +135,18 @@ pub enum Counts {
     Established,
     /// ESTABLISHED connections, less those still in the accept queue.
     Accepted,
+}
+
+/// What a page is that holds the claim.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ClaimFormat {
+    /// An exposition of Prometheus' or OpenMetrics.
+    Prometheus,
+    /// A JSON document.
+    Json,
+    /// Lines of text.
+    Text,
 }
 
 /// The witness in the kernel.
@@ -207,7 +227,9 @@ mod tests {
             .lines()
             .map(|line| line.trim_start_matches('#').trim_start().to_owned() + "\n")
             .filter(|line| {
-                line.contains(" = ") && !line.contains("/etc/") && !line.starts_with("username")
+                let is_one_of_several = ["username", "claim = ", "claim-path", "claim-pattern"];
+                let is_one_of_several = is_one_of_several.iter().any(|key| line.starts_with(key));
+                line.contains(" = ") && !line.contains("/etc/") && !is_one_of_several
             })
             .collect();
         let example = read(&format!("[[target]]\n{example}")).unwrap();
@@ -291,6 +313,42 @@ mod tests {
         assert!(error.contains("`listen-address`"), "{error}");
         assert!(refuse("  intervall = \"5s\"").starts_with("observer.toml:4:3: unknown field"));
         assert!(refuse("[targets]").starts_with("observer.toml:4:2: unknown field `targets`"));
+    }
+
+    #[test]
+    fn a_key_or_value_that_was_likely_meant_is_named() {
+        for (line, said) in [
+            (
+                "gauge_url = 'x'",
+                "observer.toml:4:1: unknown field `gauge_url`: did you mean `gauge-url`?",
+            ),
+            (
+                "counts = 'websockets'",
+                "observer.toml:4:10: unknown variant `websockets`: did you mean `websocket`?",
+            ),
+            (
+                "[kernels]",
+                "observer.toml:4:2: unknown field `kernels`: did you mean `kernel`?",
+            ),
+        ] {
+            assert_eq!(refuse(line), said);
+        }
+        let far = refuse("frobnicate = 1");
+        assert!(far.contains("expected one of `name`, `listen`"), "{far}");
+    }
+
+    #[test]
+    fn one_gauge_url_needs_no_list() {
+        let urls = |value: &str| {
+            let text = format!("[[target]]\nlisten = ':1'\ngauge-url = {value}\n");
+            read(&text).map(|config| config.targets[0].gauge_url.clone())
+        };
+        assert_eq!(urls("'http://h/m'"), urls("['http://h/m']"));
+        assert_eq!(urls("['http://h/1', 'http://h/2']").unwrap().len(), 2);
+        for value in ["7", "[7]", "'nonsense'", "['http://h/', 'nonsense']", "{}"] {
+            let error = urls(value).unwrap_err().to_string();
+            assert!(error.starts_with("observer.toml:3:"), "{value}: {error}");
+        }
     }
 
     #[test]
@@ -419,6 +477,62 @@ mod tests {
         assert!(error(&many).starts_with("257 targets"));
         let (allowed, _) = many.rsplit_once("[[target]]").unwrap();
         assert_eq!(read(allowed).unwrap().targets.len(), MAX_TARGETS);
+    }
+
+    #[test]
+    fn the_claim_is_said_in_one_way_that_fits_the_format() {
+        let claim = |lines: &str| match read(&format!("{TARGET}{lines}")) {
+            Ok(config) => Ok(config.targets[0].claim.to_string()),
+            Err(error) => Err(error.to_string()),
+        };
+        for (lines, expected) in [
+            ("", "active_connections"),
+            ("gauge = 'g{}'", "g{}"),
+            ("claim = ' a - b '", "a - b"),
+            ("claim-format = 'prometheus'\nclaim = 'a - b'", "a - b"),
+            ("claim-path = '$.open'", "$.open"),
+            ("claim-format = 'json'\nclaim-path = '$.open'", "$.open"),
+            (
+                "claim-format = 'text'\nclaim-pattern = 'open (.*)'",
+                "open (.*)",
+            ),
+        ] {
+            assert_eq!(claim(lines).as_deref(), Ok(expected), "{lines}");
+        }
+        for (lines, said) in [
+            ("gauge = 'g'\nclaim = 'g'", "choose one"),
+            ("gauge = 'g'\nclaim-path = '$.open'", "choose one"),
+            (
+                "claim-path = '$.open'\nclaim-pattern = '(.*)'",
+                "choose one",
+            ),
+            ("claim-format = 'json'", "needs claim-path"),
+            (
+                "claim-format = 'text'\nclaim-path = '$.open'",
+                "needs claim-pattern",
+            ),
+            ("claim-format = 'json'\ngauge = 'g'", "needs claim-path"),
+            (
+                "claim-format = 'prometheus'\nclaim-pattern = '(.*)'",
+                "needs gauge or claim",
+            ),
+            (
+                "claim-format = 'xml'",
+                "expected one of `prometheus`, `json`, `text`",
+            ),
+            (
+                "claim = 'sum(g)'",
+                "observer.toml:4:9: expected +, - or the end before",
+            ),
+            (
+                "claim-path = 'open'",
+                "observer.toml:4:14: expected a JSONPath",
+            ),
+            ("claim-pattern = 'open'", "the pattern has 0 groups"),
+        ] {
+            let error = claim(lines).unwrap_err();
+            assert!(error.contains(said), "{lines}: {error}");
+        }
     }
 
     #[test]

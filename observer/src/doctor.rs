@@ -52,6 +52,16 @@ pub async fn examine(config: &Config) -> Vec<Line> {
         capability("CAP_NET_ADMIN", Status::Warn),
         programs(config),
     ];
+    if config.targets.is_empty() {
+        lines.push(
+            line(
+                "target",
+                Status::Ok,
+                "none is named: the above is of this host",
+            )
+            .fix("name a service by --listen and --gauge-url, and it is looked at as well"),
+        );
+    }
     for target in &config.targets {
         lines.extend(examine_target(target).await);
     }
@@ -231,8 +241,9 @@ async fn gauge(name: &str, target: &config::Target) -> Line {
     let claimant = Claimant::new(
         &target.gauge_url,
         &target.access,
-        target.gauge.clone(),
+        target.claim.clone(),
         target.scrape_timeout,
+        target.freshness,
     );
     let mut claimant = match claimant {
         Ok(claimant) => claimant,
@@ -249,7 +260,7 @@ async fn gauge(name: &str, target: &config::Target) -> Line {
             Status::Ok,
             format!(
                 "{} {counts}, from {} series of {}",
-                claim.value, claim.series, target.gauge
+                claim.value, claim.series, target.claim
             ),
         ),
         Outcome::Down(failure) => line(name, Status::Fail, failure.to_string())

@@ -16,6 +16,7 @@ pub mod memory;
 pub mod netns;
 pub mod privileges;
 pub mod probe;
+mod similar;
 pub mod sock_diag;
 pub mod sockets;
 pub mod tui;

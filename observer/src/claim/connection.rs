@@ -5,21 +5,20 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use http::{Request, Response};
 use http_body_util::Empty;
 use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsConnector;
 use url::{Host, Url};
+
+use super::trust;
 
 /// Most bytes of a response's header. Unit: bytes.
 const MAX_HEAD: usize = 64 << 10;
@@ -45,11 +44,20 @@ pub enum ConnectError {
     /// The TLS handshake failed.
     #[error("the TLS handshake failed")]
     Tls(#[source] io::Error),
+    /// What came is no TLS.
+    #[error("the answer is no TLS: write http:// in the URL, if that is what the port speaks")]
+    NoTls(#[source] io::Error),
+    /// The service's certificate is nobody's who is trusted.
+    #[error(
+        "the service's certificate is of no authority that is trusted: ca-file names a file with \
+         the authority's certificate, or with the service's own"
+    )]
+    Untrusted(#[source] io::Error),
     /// TLS was asked for, and there is nothing to trust.
     #[error("no root certificates on this machine to check https against")]
     NoRoots(#[source] Option<rustls_native_certs::Error>),
     /// The file of certificate authorities is of no use.
-    #[error("no certificate authority in {}", path.display())]
+    #[error("no certificate authority in the ca-file {}", path.display())]
     CaFile {
         /// Which file.
         path: PathBuf,
@@ -68,7 +76,11 @@ impl ConnectError {
             Self::Unusable => "url_unusable",
             Self::Resolve(_) => "resolve_failed",
             Self::Tcp(_) | Self::Http(_) => "connect_failed",
-            Self::Tls(_) | Self::NoRoots(_) | Self::CaFile { .. } => "tls_failed",
+            Self::Tls(_)
+            | Self::NoTls(_)
+            | Self::Untrusted(_)
+            | Self::NoRoots(_)
+            | Self::CaFile { .. } => "tls_failed",
         }
     }
 }
@@ -90,9 +102,14 @@ impl Origin {
             Some(port) => format!("{host}:{port}"),
             None => host.to_string(),
         };
-        let tls = match url.scheme() {
-            "http" => None,
-            "https" => Some((connector(ca_file)?, server_name(&host)?)),
+        let tls = match (url.scheme(), ca_file) {
+            ("http", None) => None,
+            ("http", Some(path)) => {
+                // It is of use for none of it, but a file that is not there is a mistake.
+                trust::check(path)?;
+                None
+            }
+            ("https", _) => Some((trust::connector(ca_file)?, server_name(&host)?)),
             _ => return Err(ConnectError::Unusable),
         };
         Ok(Self {
@@ -116,7 +133,7 @@ impl Origin {
             None => Connection::open(stream).await,
             Some((connector, name)) => {
                 let stream = connector.connect(name.clone(), stream).await;
-                Connection::open(stream.map_err(ConnectError::Tls)?).await
+                Connection::open(stream.map_err(trust::failed)?).await
             }
         }
     }
@@ -143,49 +160,6 @@ fn server_name(host: &Host<String>) -> Result<ServerName<'static>, ConnectError>
         Host::Ipv4(address) => Ok(ServerName::from(std::net::IpAddr::V4(*address))),
         Host::Ipv6(address) => Ok(ServerName::from(std::net::IpAddr::V6(*address))),
     }
-}
-
-fn connector(ca_file: Option<&Path>) -> Result<TlsConnector, ConnectError> {
-    let roots = match ca_file {
-        Some(path) => roots_in(path)?,
-        None => roots_of_machine()?,
-    };
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .expect("ring has the cipher suites of TLS 1.2 and 1.3")
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(TlsConnector::from(Arc::new(config)))
-}
-
-fn roots_in(path: &Path) -> Result<RootCertStore, ConnectError> {
-    let failed = |source| ConnectError::CaFile {
-        path: path.to_owned(),
-        source,
-    };
-    let certificates = CertificateDer::pem_file_iter(path).map_err(|error| failed(Some(error)))?;
-    let certificates: Result<Vec<_>, _> = certificates.collect();
-    let mut roots = RootCertStore::empty();
-    let (trusted, _) =
-        roots.add_parsable_certificates(certificates.map_err(|error| failed(Some(error)))?);
-    if trusted == 0 {
-        Err(failed(None))
-    } else {
-        Ok(roots)
-    }
-}
-
-/// What this machine trusts; `SSL_CERT_FILE` and `SSL_CERT_DIR` say where, as for OpenSSL.
-fn roots_of_machine() -> Result<RootCertStore, ConnectError> {
-    let found = rustls_native_certs::load_native_certs();
-    let mut roots = RootCertStore::empty();
-    let (trusted, _) = roots.add_parsable_certificates(found.certs);
-    if trusted == 0 {
-        return Err(ConnectError::NoRoots(found.errors.into_iter().next()));
-    }
-    Ok(roots)
 }
 
 /// An HTTP/1 connection; dropping it closes it.

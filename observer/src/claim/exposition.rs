@@ -96,7 +96,8 @@ pub(super) enum Entry<'a> {
     Sample {
         name: Raw<'a>,
         value: f64,
-        has_timestamp: bool,
+        /// When it was true, by its own time stamp. Unit: ms since 1970.
+        timestamp: Option<i64>,
     },
 }
 
@@ -194,14 +195,14 @@ impl<'a> Exposition<'a> {
             .filter(|name| !name.is_empty())
             .ok_or(Problem::NoName)?;
         let value = self.number(Problem::Value)?;
-        let has_timestamp = match self.format {
+        let timestamp = match self.format {
             Format::Text => self.text_tail()?,
             Format::OpenMetrics => self.open_metrics_tail()?,
         };
         Ok(Entry::Sample {
             name,
             value,
-            has_timestamp,
+            timestamp,
         })
     }
 
@@ -254,42 +255,43 @@ impl<'a> Exposition<'a> {
     }
 
     /// After the value in text: an optional timestamp in whole milliseconds and the line's end.
-    fn text_tail(&mut self) -> Result<bool, Problem> {
+    fn text_tail(&mut self) -> Result<Option<i64>, Problem> {
         self.skip_blanks();
         let digits = self.scanner.take_while(|byte| byte.is_ascii_digit());
-        let has_timestamp = !digits.is_empty();
-        if has_timestamp {
-            parse_integer(digits).ok_or(Problem::Timestamp)?;
-            self.skip_blanks();
-        }
+        let timestamp = match digits {
+            [] => None,
+            digits => Some(parse_integer(digits).ok_or(Problem::Timestamp)?),
+        };
+        self.skip_blanks();
         match self.scanner.peek() {
             None => {}
             Some(b'\n') => self.scanner.newline(),
             Some(_) => return Err(Problem::Timestamp),
         }
-        Ok(has_timestamp)
+        Ok(timestamp)
     }
 
     /// After the value in OpenMetrics: an optional timestamp in seconds, an optional exemplar, and
     /// the line's end, which must be there.
-    fn open_metrics_tail(&mut self) -> Result<bool, Problem> {
-        let has_timestamp = self.open_metrics_timestamp()?;
+    fn open_metrics_tail(&mut self) -> Result<Option<i64>, Problem> {
+        let timestamp = self.open_metrics_timestamp()?;
         if self.scanner.skip_word(b" # {") {
             self.label_list(&mut Vec::new(), None)?;
             self.number(Problem::Value)?;
             self.open_metrics_timestamp()?;
         }
         self.scanner.expect_line_end()?;
-        Ok(has_timestamp)
+        Ok(timestamp)
     }
 
-    fn open_metrics_timestamp(&mut self) -> Result<bool, Problem> {
+    fn open_metrics_timestamp(&mut self) -> Result<Option<i64>, Problem> {
         if self.scanner.peek() != Some(b' ') || self.scanner.is_at(b" # {") {
-            return Ok(false);
+            return Ok(None);
         }
         let seconds = self.number(Problem::Timestamp)?;
         if seconds.is_finite() {
-            Ok(true)
+            // What is beyond the range is at its end, and as far from now.
+            Ok(Some((seconds * 1000.0).round() as i64))
         } else {
             Err(Problem::Timestamp)
         }
@@ -410,14 +412,14 @@ mod tests {
                 Entry::Sample {
                     name,
                     value,
-                    has_timestamp,
+                    timestamp,
                 } => {
                     let labels = exposition.labels().iter();
                     let labels = labels.map(|(label, value)| {
                         format!("{}={:?}", label.unescape(), value.unescape())
                     });
                     let labels: Vec<_> = labels.collect();
-                    let at = if has_timestamp { " @" } else { "" };
+                    let at = timestamp.map_or_else(String::new, |at| format!(" @{at}"));
                     format!("{}{{{}}} {value}{at}", name.unescape(), labels.join(","))
                 }
             });
@@ -453,7 +455,7 @@ mod tests {
         text("\n \t\n\n", Ok(""));
         text("a 1", Ok("a{} 1"));
         text("a 1\nb 2\n", Ok("a{} 1; b{} 2"));
-        text("  a\t 1 \t 5 \n", Ok("a{} 1 @"));
+        text("  a\t 1 \t 5 \n", Ok("a{} 1 @5"));
         text("a:b_C9{} -7\n", Ok("a:b_C9{} -7"));
         text("a { x = \"y\" , } 1\n", Ok("a{x=\"y\"} 1"));
         text("a{x=\"y\" z=\"w\"}1\n", Ok("a{x=\"y\",z=\"w\"} 1"));
@@ -567,12 +569,12 @@ mod tests {
         open_metrics("a 1\n# EOF\n", Ok("a{} 1"));
         open_metrics(
             "a{x=\"y\",z=\"w\",} 1 1.5\n# EOF\n",
-            Ok("a{x=\"y\",z=\"w\"} 1 @"),
+            Ok("a{x=\"y\",z=\"w\"} 1 @1500"),
         );
         open_metrics("a 1 # {t=\"i\"} 0.5\n# EOF\n", Ok("a{} 1"));
         open_metrics(
             "a{x=\"y\"} 1 2 # {\"t.u\"=\"}\",v=\"\"} 0.5 9.25\n# EOF\n",
-            Ok("a{x=\"y\"} 1 @"),
+            Ok("a{x=\"y\"} 1 @2000"),
         );
         open_metrics("a 1 # {} 1\n# EOF\n", Ok("a{} 1"));
         open_metrics("{\"a.b\",x=\"y\"} 1\n# EOF\n", Ok("a.b{x=\"y\"} 1"));

@@ -22,11 +22,7 @@ use super::access::{Access, Authorization, SecretError};
 use super::body::{BodyError, Sink};
 use super::connection::{ConnectError, Connection, Origin};
 use super::exposition::Format;
-
-/// What Prometheus asks for, less its protobuf format.
-const ACCEPTED: &str = "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,\
-    application/openmetrics-text;version=0.0.1;q=0.5,\
-    text/plain;version=1.0.0;escaping=allow-utf-8;q=0.4,text/plain;version=0.0.4;q=0.3,*/*;q=0.2";
+use super::selection::Expected;
 
 const AGENT: &str = concat!("plumbline-observer/", env!("CARGO_PKG_VERSION"));
 
@@ -58,6 +54,7 @@ pub struct Fetcher {
     origin: Origin,
     authorization: Option<Authorization>,
     limits: Limits,
+    expected: Expected,
     idle: Option<Connection>,
 }
 
@@ -113,7 +110,10 @@ pub enum FetchError {
         stage: Stage,
     },
     /// The connection broke, or what came over it is no HTTP.
-    #[error("the answer broke off while {stage}")]
+    #[error(
+        "the answer broke off while {stage}{}",
+        match stage { Stage::Head => " (if the port speaks TLS, write https:// in the URL)", _ => "" }
+    )]
     Broken {
         /// What was being read.
         stage: Stage,
@@ -122,7 +122,9 @@ pub enum FetchError {
         source: hyper::Error,
     },
     /// What came is no HTTP/1 response, or a header beyond all limits.
-    #[error("the answer is not HTTP that can be read")]
+    #[error(
+        "the answer is not HTTP that can be read (if the port speaks TLS, write https:// in the URL)"
+    )]
     Malformed(#[source] hyper::Error),
     /// A redirect, which is not followed: it would be another claimant.
     #[error("status {} redirects to \"{location}\": configure that URL if it is the right one", status.as_u16())]
@@ -133,7 +135,10 @@ pub enum FetchError {
         location: String,
     },
     /// Any other status than 200.
-    #[error("status {}, not 200", status.as_u16())]
+    #[error(
+        "status {}, not 200{}", status.as_u16(),
+        match status.as_u16() { 400 => ": a port that speaks TLS answers so to http://", _ => "" }
+    )]
     Status {
         /// What it answered.
         status: StatusCode,
@@ -193,8 +198,15 @@ impl Fetcher {
             origin: Origin::new(url, access.ca_file.as_deref())?,
             authorization: access.authorization.clone(),
             limits,
+            expected: Expected::Exposition,
             idle: None,
         })
+    }
+
+    /// The same, for pages that are something else than an exposition.
+    #[must_use]
+    pub fn expecting(self, expected: Expected) -> Self {
+        Self { expected, ..self }
     }
 
     /// What is scraped.
@@ -259,7 +271,7 @@ impl Fetcher {
         let path = &self.url[url::Position::BeforePath..url::Position::AfterQuery];
         let mut request = Request::get(path)
             .header(HOST, self.origin.host_header())
-            .header(ACCEPT, ACCEPTED)
+            .header(ACCEPT, self.expected.accepted())
             .header(ACCEPT_ENCODING, "gzip")
             .header(USER_AGENT, AGENT)
             .body(Empty::new())
@@ -276,7 +288,10 @@ impl Fetcher {
     async fn read(&self, response: Response<Incoming>) -> Result<(Vec<u8>, Format), FetchError> {
         let (head, mut body) = response.into_parts();
         check_status(head.status, &head.headers)?;
-        let format = format(&head.headers)?;
+        let format = match self.expected {
+            Expected::Exposition => format(&head.headers)?,
+            Expected::Json | Expected::Text => Format::Text,
+        };
         let is_gzip = is_gzip(&head.headers)?;
         let length = body.size_hint().exact();
         let is_delimited = length.is_some() || head.headers.contains_key(TRANSFER_ENCODING);
@@ -290,8 +305,9 @@ impl Fetcher {
         }
         let body = sink.finish()?;
         // Where only the end of the connection ends the body, a service that dies has sent a
-        // shorter one. OpenMetrics says where it ends; text at least ends its last line.
-        let is_cut_off = !is_delimited && format == Format::Text && body.last() != Some(&b'\n');
+        // shorter one. OpenMetrics and JSON say where they end; text at least ends its last line.
+        let has_end = self.expected == Expected::Json || format == Format::OpenMetrics;
+        let is_cut_off = !is_delimited && !has_end && body.last() != Some(&b'\n');
         if is_cut_off {
             Err(FetchError::CutOff)
         } else {

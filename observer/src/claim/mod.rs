@@ -7,22 +7,30 @@
 
 mod access;
 mod body;
+mod claimed;
 mod connection;
 mod exposition;
+mod expression;
 mod fetch;
 mod gauge;
+mod hints;
+mod json;
+mod lexer;
 mod listed;
 mod number;
 #[cfg(test)]
 mod properties;
 mod scanner;
+mod selection;
 mod selector;
 #[cfg(test)]
 mod tests;
+mod text;
+mod trust;
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use futures_util::future::join_all;
 use url::Url;
@@ -31,27 +39,52 @@ use crate::chain::Chain;
 
 pub use access::{Access, Authorization, SecretError};
 pub use body::{BodyError, Form};
+pub use claimed::{Claim, ClaimError, MAX_VALUE, Stamps};
 pub use connection::ConnectError;
 pub use exposition::{Format, Kind};
+pub use expression::{Expression, ExpressionError, MAX_TERMS};
 pub use fetch::{FetchError, Fetcher, Limits, Scrape, Stage};
-pub use gauge::{Claim, ClaimError, MAX_SERIES, MAX_VALUE, read_claim};
+pub use gauge::{MAX_SERIES, read_claim};
+pub use hints::{Instead, NoExposition};
+pub use json::{MAX_DOCUMENT, Path, PathError, read_json};
+pub use lexer::Spot;
 pub use listed::{ListError, Listed, Lister, MAX_LISTED, read_list};
 pub use scanner::{Problem, SyntaxError};
+pub use selection::{Expected, Selection};
 pub use selector::{Selector, SelectorError};
+pub use text::{Pattern, PatternError, read_text};
+
+/// Longest that a time stamp of a page is fresh, however long the interval: the kernel's counts are
+/// kept for as long.
+pub const MAX_AGE: Duration = Duration::from_secs(60);
 
 /// Reads the claim of one target from all of its URLs.
 pub struct Claimant {
     fetchers: Vec<Fetcher>,
-    selector: Arc<Selector>,
+    selection: Arc<Selection>,
+    freshness: Freshness,
+}
+
+/// How far from now a time stamp of a page may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Freshness {
+    /// Before now.
+    pub age: Duration,
+    /// After now: how far two clocks may differ.
+    pub ahead: Duration,
 }
 
 /// What came of one attempt to read a claim: always a value, never an error.
 #[derive(Debug)]
 pub struct Reading {
-    /// Before the first request was sent, connecting included: the check's `t0`.
+    /// Before this the claim was not made: when the first request was about to be sent, connecting
+    /// included, or the earliest time stamp on a page: the check's `t0`.
     pub started: Instant,
-    /// After the last byte of the last answer was read, or the attempt was given up: `t1`.
+    /// After this the claim was not made: when the last byte of the last answer was read, or the
+    /// attempt was given up, or the latest time stamp, where every series has one: `t1`.
     pub finished: Instant,
+    /// How long asking took.
+    took: Duration,
     /// The claim, or why there is none.
     pub outcome: Outcome,
 }
@@ -88,7 +121,7 @@ pub enum Reason {
 }
 
 impl Claimant {
-    /// A claimant for the gauge that `selector` selects, summed over `urls`.
+    /// A claimant for what `selection` is of each page, summed over `urls`.
     ///
     /// `deadline` bounds each reading from connecting to the last byte.
     ///
@@ -100,17 +133,22 @@ impl Claimant {
     pub fn new(
         urls: &[Url],
         access: &Access,
-        selector: Selector,
+        selection: Selection,
         deadline: Duration,
+        freshness: Freshness,
     ) -> Result<Self, FetchError> {
         let limits = Limits {
             deadline,
             ..Limits::default()
         };
-        let fetchers = urls.iter().map(|url| Fetcher::new(url, access, limits));
+        let expected = selection.expected();
+        let fetchers = urls.iter().map(|url| {
+            Fetcher::new(url, access, limits).map(|fetcher| fetcher.expecting(expected))
+        });
         Ok(Self {
             fetchers: fetchers.collect::<Result<_, _>>()?,
-            selector: Arc::new(selector),
+            selection: Arc::new(selection),
+            freshness,
         })
     }
 
@@ -119,23 +157,32 @@ impl Claimant {
     /// It ends by the deadline, plus the time that parsing takes. Dropping the future gives up the
     /// connections that are in use, nothing else.
     pub async fn read(&mut self) -> Reading {
-        let selector = &self.selector;
+        let selection = &self.selection;
+        let freshness = self.freshness;
         let parts = self
             .fetchers
             .iter_mut()
-            .map(|fetcher| read_part(fetcher, selector));
-        let mut parts = join_all(parts).await.into_iter();
-        let first = parts.next().expect("a claimant has at least one URL");
-        parts.fold(first, Reading::and)
+            .map(|fetcher| read_part(fetcher, selection, freshness));
+        let parts = join_all(parts).await.into_iter();
+        parts
+            .reduce(Reading::and)
+            .expect("a claimant has at least one URL")
     }
 }
+
+/// How exact a time stamp is.
+const ROUNDED: Duration = Duration::from_millis(1);
 
 /// Largest body that is parsed where it was read, because another thread takes longer to wake than
 /// this takes to parse. Unit: bytes.
 const PARSED_AT_ONCE: usize = 16 * 1024;
 
 /// Reads what one URL says.
-async fn read_part(fetcher: &mut Fetcher, selector: &Arc<Selector>) -> Reading {
+async fn read_part(
+    fetcher: &mut Fetcher,
+    selection: &Arc<Selection>,
+    freshness: Freshness,
+) -> Reading {
     let started = Instant::now();
     let url = shown(fetcher.url());
     let failure = |reason| Failure { url, reason };
@@ -143,11 +190,7 @@ async fn read_part(fetcher: &mut Fetcher, selector: &Arc<Selector>) -> Reading {
         Ok(scrape) => scrape,
         Err(error) => {
             let outcome = Outcome::Down(failure(Reason::Fetch(error)));
-            return Reading {
-                started,
-                finished: Instant::now(),
-                outcome,
-            };
+            return Reading::between(started, Instant::now(), outcome);
         }
     };
     let Scrape {
@@ -157,23 +200,54 @@ async fn read_part(fetcher: &mut Fetcher, selector: &Arc<Selector>) -> Reading {
         finished,
     } = scrape;
     let parsed = if body.len() <= PARSED_AT_ONCE {
-        read_claim(&body, format, selector)
+        selection.read(&body, format)
     } else {
-        let selector = Arc::clone(selector);
+        let selection = Arc::clone(selection);
         // Up to 16 MiB are parsed: too long to hold up a thread of the runtime.
-        let parsed = tokio::task::spawn_blocking(move || read_claim(&body, format, &selector));
+        let parsed = tokio::task::spawn_blocking(move || selection.read(&body, format));
         parsed.await.expect("a parser does not panic")
     };
-    let outcome = match parsed {
-        Ok(claim) => Outcome::Claimed(claim),
-        Err(error @ ClaimError::Syntax(_)) => Outcome::Down(failure(Reason::Claim(error))),
-        Err(error) => Outcome::Missing(failure(Reason::Claim(error))),
-    };
+    let took = finished - started;
+    let placed = parsed.and_then(|claim| {
+        let moments = moments(claim.stamps, freshness, (started, finished))?;
+        Ok((moments, Outcome::Claimed(claim)))
+    });
+    let ((started, finished), outcome) = placed.unwrap_or_else(|error| {
+        let is_of_page = error.is_of_page();
+        let failure = failure(Reason::Claim(error));
+        let outcome = match is_of_page {
+            true => Outcome::Down(failure),
+            false => Outcome::Missing(failure),
+        };
+        ((started, finished), outcome)
+    });
     Reading {
         started,
         finished,
+        took,
         outcome,
     }
+}
+
+/// Between which moments a claim was true, of a page that came between `asked`.
+fn moments(
+    stamps: Option<Stamps>,
+    freshness: Freshness,
+    asked: (Instant, Instant),
+) -> Result<(Instant, Instant), ClaimError> {
+    let Some(stamps) = stamps else {
+        return Ok(asked);
+    };
+    let now = Instant::now();
+    let (oldest, youngest) = stamps.ages(SystemTime::now(), freshness)?;
+    let ago = |age: Duration, limit| now.checked_sub(age).ok_or(ClaimError::Stale { age, limit });
+    // A time stamp is rounded to a millisecond, one way or the other.
+    let earliest = ago(oldest + ROUNDED, freshness.age)?;
+    let latest = ago(youngest.saturating_sub(ROUNDED), freshness.age)?.min(asked.1);
+    Ok(match stamps.are_of_all {
+        true => (earliest.min(latest), latest),
+        false => (earliest.min(asked.0), asked.1),
+    })
 }
 
 /// A URL without what may be secret in it.
@@ -183,26 +257,34 @@ fn shown(url: &Url) -> String {
 }
 
 impl Reading {
+    /// How long it took: `observer_scrape_duration_seconds`.
+    pub fn duration(&self) -> Duration {
+        self.took
+    }
+
+    fn between(started: Instant, finished: Instant, outcome: Outcome) -> Self {
+        Self {
+            started,
+            finished,
+            took: finished - started,
+            outcome,
+        }
+    }
+
     /// Both together: the sum of two claims, or the worse of two failures.
     fn and(self, other: Self) -> Self {
         let outcome = match (self.outcome, other.outcome) {
-            (Outcome::Claimed(one), Outcome::Claimed(two)) => Outcome::Claimed(Claim {
-                value: one.value + two.value,
-                series: one.series + two.series,
-            }),
+            (Outcome::Claimed(one), Outcome::Claimed(two)) => Outcome::Claimed(one.and(two)),
             (down @ Outcome::Down(_), _) | (_, down @ Outcome::Down(_)) => down,
             (missing @ Outcome::Missing(_), _) | (_, missing) => missing,
         };
         Self {
             started: self.started.min(other.started),
             finished: self.finished.max(other.finished),
+            // All are asked at once.
+            took: self.took.max(other.took),
             outcome,
         }
-    }
-
-    /// How long it took: `observer_scrape_duration_seconds`.
-    pub fn duration(&self) -> Duration {
-        self.finished - self.started
     }
 }
 

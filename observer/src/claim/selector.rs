@@ -10,23 +10,25 @@ use std::str::FromStr;
 
 use regex::{Regex, RegexBuilder};
 
-use super::scanner::{is_label_start, is_metric_start};
+use super::lexer::{Lexer, Spot};
+use super::scanner::is_metric_start;
 
 /// Longest selector that is read. Unit: bytes.
-const MAX_LENGTH: usize = 4096;
+pub(super) const MAX_LENGTH: usize = 4096;
 
 /// Largest compiled pattern. Unit: bytes. 1 MiB holds any sane alternation of names.
-const MAX_PATTERN: usize = 1 << 20;
+pub(super) const MAX_PATTERN: usize = 1 << 20;
 
 const METRIC_NAME: &str = "__name__";
 
-/// A parsed selector: one metric name and any number of label matchers.
+/// A parsed selector: metric names and any number of label matchers.
 ///
 /// Syntax: <https://prometheus.io/docs/prometheus/latest/querying/basics/#instant-vector-selectors>.
 #[derive(Debug, Clone)]
 pub struct Selector {
     text: String,
-    name: String,
+    /// What the metric's name must pass; at least one of them refuses the empty name.
+    names: Vec<Test>,
     matchers: Vec<(String, Test)>,
 }
 
@@ -46,29 +48,35 @@ pub enum SelectorError {
     TooLong,
     /// Something follows the selector: a range, `offset`, `@`, an operator, the braces of a function…
     #[error(
-        "expected the selector to end before {rest:?}: NAME{{label=\"value\"}} is all there may be"
+        "expected the selector to end {spot}: NAME{{label=\"value\"}} is all there may be \
+         (claim takes sums and differences of them)"
     )]
     Trailing {
         /// What follows.
-        rest: String,
+        spot: Spot,
     },
     /// Inside the braces.
-    #[error("expected {expected} before {rest:?}")]
+    #[error("expected {expected} {spot}")]
     Expected {
         /// What could stand there.
         expected: &'static str,
         /// What stands there.
-        rest: String,
+        spot: Spot,
     },
     /// A quoted text that does not end, or has an escape that is none, or is no UTF-8.
-    #[error("expected a complete quoted text at {rest:?}")]
+    #[error("expected a complete quoted text {spot}")]
     Quoted {
         /// From its quote on.
-        rest: String,
+        spot: Spot,
     },
-    /// No metric name, two, or one given by anything but equality.
-    #[error("a claim is exactly one metric, such as active_connections")]
-    Name,
+    /// No metric name, two, or a pattern that any name matches.
+    #[error(
+        "expected one metric {spot}: NAME, such as active_connections, or {{__name__=~\"PATTERN\"}}"
+    )]
+    Name {
+        /// Where the selector begins.
+        spot: Spot,
+    },
     /// A pattern that does not compile, or only to something enormous.
     #[error("cannot compile the pattern of label {label:?}")]
     Pattern {
@@ -89,59 +97,76 @@ impl Selector {
         if text.len() > MAX_LENGTH {
             return Err(SelectorError::TooLong);
         }
-        let text = text.trim();
-        let mut reader = Reader { rest: text };
-        let mut names: Vec<String> = Vec::new();
-        let mut matchers = Vec::new();
-        names.extend(reader.word(is_metric_start).map(str::to_owned));
-        if reader.skip("{") {
-            while !reader.skip("}") {
-                match reader.matcher()? {
-                    (name, None) => names.push(name),
-                    (label, Some(("=", name))) if label == METRIC_NAME => names.push(name),
-                    (label, Some(_)) if label == METRIC_NAME => return Err(SelectorError::Name),
-                    (label, Some((operator, value))) => {
-                        let test = Test::new(operator, &label, value)?;
-                        matchers.push((label, test));
-                    }
-                }
-                if !reader.skip(",") && !reader.rest.starts_with('}') {
-                    return Err(reader.expected("a , or }"));
-                }
+        let mut lexer = Lexer::new(text);
+        let selector = Self::read(&mut lexer);
+        match selector {
+            // Of `sum(g)` what follows is what is wrong, not the braces that are not there.
+            Ok(_) | Err(SelectorError::Name { .. }) if !lexer.rest().is_empty() => {
+                Err(SelectorError::Trailing { spot: lexer.spot() })
             }
-        }
-        if !reader.rest.is_empty() {
-            return Err(SelectorError::Trailing {
-                rest: reader.rest.to_owned(),
-            });
-        }
-        match <[String; 1]>::try_from(names) {
-            Ok([name]) if !name.is_empty() => Ok(Self {
-                text: text.to_owned(),
-                name,
-                matchers,
-            }),
-            _ => Err(SelectorError::Name),
+            selector => selector,
         }
     }
 
-    /// The metric name that a series must have.
-    pub fn name(&self) -> &str {
-        &self.name
+    /// Reads the selector that is next, and nothing behind it.
+    pub(super) fn read(lexer: &mut Lexer<'_>) -> Result<Self, SelectorError> {
+        let (spot, start) = (lexer.spot(), lexer.rest());
+        let name = lexer.word(is_metric_start);
+        let mut plain: Vec<String> = name.map(str::to_owned).into_iter().collect();
+        let (mut names, mut matchers) = (Vec::new(), Vec::new());
+        if lexer.skip("{") {
+            while !lexer.skip("}") {
+                match lexer.matcher()? {
+                    (name, None) => plain.push(name),
+                    (label, Some((operator, value))) => {
+                        let test = Test::new(operator, &label, value)?;
+                        match &*label {
+                            METRIC_NAME => names.push(test),
+                            _ => matchers.push((label, test)),
+                        }
+                    }
+                }
+                if !lexer.skip(",") && !lexer.rest().starts_with('}') {
+                    return Err(lexer.expected("a , or }"));
+                }
+            }
+        }
+        let is_named = match &plain[..] {
+            [] => names.iter().any(|test| !test.admits("")),
+            [name] => names.is_empty() && !name.is_empty(),
+            _ => false,
+        };
+        if !is_named {
+            return Err(SelectorError::Name { spot });
+        }
+        names.extend(plain.pop().map(Test::Equal));
+        let text = start[..start.len() - lexer.rest().len()].trim_end();
+        Ok(Self {
+            text: text.to_owned(),
+            names,
+            matchers,
+        })
+    }
+
+    /// The one metric name that a series must have, where there is only one.
+    pub fn name(&self) -> Option<&str> {
+        self.names.iter().find_map(|test| match test {
+            Test::Equal(name) => Some(name.as_str()),
+            _ => None,
+        })
+    }
+
+    /// Whether a metric has the right name.
+    pub fn matches_name(&self, name: &str) -> bool {
+        self.names.iter().all(|test| test.admits(name))
     }
 
     /// Whether a series of the right name is selected. `value_of` returns a label's value, the
     /// empty string where the series lacks it.
     pub fn matches<'a>(&self, mut value_of: impl FnMut(&str) -> &'a str) -> bool {
-        self.matchers.iter().all(|(label, test)| {
-            let value = value_of(label);
-            match test {
-                Test::Equal(wanted) => value == wanted,
-                Test::NotEqual(unwanted) => value != unwanted,
-                Test::Match(pattern) => pattern.is_match(value),
-                Test::NotMatch(pattern) => !pattern.is_match(value),
-            }
-        })
+        self.matchers
+            .iter()
+            .all(|(label, test)| test.admits(value_of(label)))
     }
 }
 
@@ -163,6 +188,15 @@ impl Test {
             "!=" => Self::NotEqual(value),
             _ => Self::Equal(value),
         })
+    }
+
+    fn admits(&self, value: &str) -> bool {
+        match self {
+            Self::Equal(wanted) => value == wanted,
+            Self::NotEqual(unwanted) => value != unwanted,
+            Self::Match(pattern) => pattern.is_match(value),
+            Self::NotMatch(pattern) => !pattern.is_match(value),
+        }
     }
 }
 
@@ -187,123 +221,6 @@ fn with_ascii_classes(pattern: &str) -> String {
         }
     }
     result
-}
-
-/// An operator and the value after it.
-type Condition = (&'static str, String);
-
-/// What is left of a selector's text.
-struct Reader<'a> {
-    rest: &'a str,
-}
-
-impl<'a> Reader<'a> {
-    fn skip(&mut self, word: &str) -> bool {
-        let rest = self.rest.strip_prefix(word).map(str::trim_start);
-        self.rest = rest.unwrap_or(self.rest);
-        rest.is_some()
-    }
-
-    fn word(&mut self, is_start: fn(u8) -> bool) -> Option<&'a str> {
-        let is_in = |byte: u8| is_start(byte) || byte.is_ascii_digit();
-        if !self.rest.bytes().next().is_some_and(is_start) {
-            return None;
-        }
-        let end = self
-            .rest
-            .bytes()
-            .position(|byte| !is_in(byte))
-            .unwrap_or(self.rest.len());
-        let (word, rest) = self.rest.split_at(end);
-        self.rest = rest.trim_start();
-        Some(word)
-    }
-
-    /// A label with its operator and value, or a quoted metric name, which has neither.
-    fn matcher(&mut self) -> Result<(String, Option<Condition>), SelectorError> {
-        let (label, is_quoted) = match self.word(is_label_start) {
-            Some(word) => (word.to_owned(), false),
-            None => (self.quoted("a label")?, true),
-        };
-        let operators = ["=~", "!~", "!=", "="];
-        match operators.into_iter().find(|operator| self.skip(operator)) {
-            Some(operator) => Ok((label, Some((operator, self.quoted("a quoted value")?)))),
-            None if is_quoted => Ok((label, None)),
-            None => Err(self.expected("= != =~ or !~")),
-        }
-    }
-
-    /// A text in double or single quotes, with Go's escapes, or in backticks, without any.
-    fn quoted(&mut self, expected: &'static str) -> Result<String, SelectorError> {
-        let broken = SelectorError::Quoted {
-            rest: self.rest.to_owned(),
-        };
-        let mut rest = self.rest.chars();
-        let Some(quote @ ('"' | '\'' | '`')) = rest.next() else {
-            return Err(self.expected(expected));
-        };
-        let mut bytes = Vec::new();
-        loop {
-            match rest.next() {
-                Some(c) if c == quote => break,
-                Some('\\') if quote != '`' => {
-                    let Some(()) = unescape(&mut rest, quote, &mut bytes) else {
-                        return Err(broken);
-                    };
-                }
-                Some('\n') if quote != '`' => return Err(broken),
-                Some(c) => bytes.extend(c.encode_utf8(&mut [0; 4]).bytes()),
-                None => return Err(broken),
-            }
-        }
-        self.rest = rest.as_str().trim_start();
-        String::from_utf8(bytes).map_err(|_| broken)
-    }
-
-    fn expected(&self, expected: &'static str) -> SelectorError {
-        SelectorError::Expected {
-            expected,
-            rest: self.rest.to_owned(),
-        }
-    }
-}
-
-/// Appends what the escape means that follows a backslash:
-/// <https://go.dev/ref/spec#Rune_literals>.
-fn unescape(rest: &mut std::str::Chars<'_>, quote: char, bytes: &mut Vec<u8>) -> Option<()> {
-    let escape = rest.next()?;
-    let mut number = |first: Option<char>, digits: usize, base: u32| {
-        first
-            .into_iter()
-            .chain(rest.by_ref())
-            .take(digits)
-            .try_fold((0, 0), |(count, n), c| {
-                Some((count + 1, n * base + c.to_digit(base)?))
-            })
-            .filter(|(count, _)| *count == digits)
-            .map(|(_, n)| n)
-    };
-    bytes.push(match escape {
-        'a' => 0x07,
-        'b' => 0x08,
-        'f' => 0x0c,
-        'n' => b'\n',
-        'r' => b'\r',
-        't' => b'\t',
-        'v' => 0x0b,
-        '\\' => b'\\',
-        c if c == quote => c as u8,
-        'x' => u8::try_from(number(None, 2, 16)?).ok()?,
-        '0'..='7' => u8::try_from(number(Some(escape), 3, 8)?).ok()?,
-        'u' | 'U' => {
-            let digits = if escape == 'u' { 4 } else { 8 };
-            let c = char::from_u32(number(None, digits, 16)?)?;
-            bytes.extend(c.encode_utf8(&mut [0; 4]).bytes());
-            return Some(());
-        }
-        _ => return None,
-    });
-    Some(())
 }
 
 impl FromStr for Selector {
@@ -403,9 +320,13 @@ mod tests {
         check(r#"g{x='a"\'b'}"#, &[("x", "a\"'b")], true);
         check("g{x=`a\\n`}", &[("x", "a\\n")], true);
         check(r#"{"a.b","x.y"="z"}"#, &[("x.y", "z")], true);
-        assert_eq!(Selector::parse(r#"{"a.b"}"#).unwrap().name(), "a.b");
-        assert_eq!(Selector::parse(r#"{__name__="g"}"#).unwrap().name(), "g");
-        assert_eq!(Selector::parse(" a:b_C1 { } ").unwrap().name(), "a:b_C1");
+        for (text, name) in [
+            (r#"{"a.b"}"#, "a.b"),
+            (r#"{__name__="g"}"#, "g"),
+            (" a:b_C1 { } ", "a:b_C1"),
+        ] {
+            assert_eq!(Selector::parse(text).unwrap().name(), Some(name));
+        }
     }
 
     #[test]
@@ -441,15 +362,56 @@ mod tests {
     }
 
     #[test]
-    fn a_claim_has_exactly_one_name() {
-        for text in ["{x=\"a\"}", "{__name__=~\"g.*\"}", "{__name__!=\"g\"}"] {
-            assert!(matches!(refuse(text), SelectorError::Name), "{text}");
+    fn a_selector_says_which_metrics_it_means() {
+        for text in [
+            "",
+            "{}",
+            "{x=\"a\"}",
+            "{__name__=~\".*\"}",
+            "{__name__!=\"g\"}",
+            "{__name__=\"\"}",
+            "g{__name__=\"h\"}",
+            "g{__name__=~\"h.*\"}",
+            "{\"g\",\"h\"}",
+            "{\"\"}",
+        ] {
+            assert!(matches!(refuse(text), SelectorError::Name { .. }), "{text}");
         }
-        refuse("");
-        refuse("g{__name__=\"h\"}");
-        refuse("{\"g\",\"h\"}");
-        refuse("{__name__=\"\"}");
-        refuse("{}");
+    }
+
+    #[test]
+    fn a_pattern_selects_several_metrics() {
+        let selector = Selector::parse("{__name__=~\"sess[01]_live\",x=\"y\"}").unwrap();
+        assert_eq!(selector.name(), None);
+        for (name, is_selected) in [
+            ("sess0_live", true),
+            ("sess1_live", true),
+            ("sess2_live", false),
+            ("a_sess0_live", false),
+        ] {
+            assert_eq!(selector.matches_name(name), is_selected, "{name}");
+        }
+        let but_one = Selector::parse("{__name__=~\"g.*\", __name__!=\"gg\"}").unwrap();
+        assert!(but_one.matches_name("g") && !but_one.matches_name("gg"));
+    }
+
+    #[test]
+    fn an_error_says_what_was_expected_and_where() {
+        assert_eq!(
+            refuse("ü{").to_string(),
+            "expected the selector to end before \"ü{\", at character 1: NAME{label=\"value\"} \
+             is all there may be (claim takes sums and differences of them)"
+        );
+        assert_eq!(
+            refuse("g{x=\"ü\",y}").to_string(),
+            "expected = != =~ or !~ before \"}\", at character 10"
+        );
+        assert_eq!(
+            refuse("g{x").to_string(),
+            "expected = != =~ or !~ at the end"
+        );
+        let endless = refuse(&format!("g{{x={}", "y".repeat(4000))).to_string();
+        assert!(endless.len() < 200, "{endless}");
     }
 
     #[test]

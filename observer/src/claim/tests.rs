@@ -24,6 +24,11 @@ const BRIEF: Duration = Duration::from_millis(300);
 
 const LIMIT: usize = 1 << 20;
 
+const FRESH: Freshness = Freshness {
+    age: Duration::from_secs(5),
+    ahead: Duration::from_secs(1),
+};
+
 /// A server on loopback; it ends with this value.
 struct Server {
     url: Url,
@@ -701,10 +706,14 @@ async fn secrets_are_sent_as_they_are_in_their_files_now() {
     assert!(requests.recv().await.unwrap().contains("Bearer again\r\n"));
 }
 
-#[tokio::test]
-async fn https_trusts_the_authorities_of_its_file_and_no_others() {
-    let rcgen::CertifiedKey { cert, signing_key } =
-        rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+/// A server with a certificate of its own for `localhost`, as `make` has it, and the file of it.
+async fn self_signed(
+    make: impl FnOnce(&mut rcgen::CertificateParams),
+) -> (Server, tempfile::TempDir, std::path::PathBuf) {
+    let mut params = rcgen::CertificateParams::new(["localhost".to_owned()]).unwrap();
+    make(&mut params);
+    let key = rcgen::KeyPair::generate().unwrap();
+    let cert = params.self_signed(&key).unwrap();
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = rustls::ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
@@ -712,7 +721,7 @@ async fn https_trusts_the_authorities_of_its_file_and_no_others() {
         .with_no_client_auth()
         .with_single_cert(
             vec![cert.der().clone()],
-            rustls::pki_types::PrivateKeyDer::try_from(signing_key.serialize_der()).unwrap(),
+            rustls::pki_types::PrivateKeyDer::try_from(key.serialize_der()).unwrap(),
         )
         .unwrap();
     let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
@@ -734,6 +743,12 @@ async fn https_trusts_the_authorities_of_its_file_and_no_others() {
     let pem = BASE64_STANDARD.encode(cert.der());
     let pem = format!("-----BEGIN CERTIFICATE-----\n{pem}\n-----END CERTIFICATE-----\n");
     std::fs::write(&path, pem).unwrap();
+    (server, directory, path)
+}
+
+#[tokio::test]
+async fn https_trusts_the_authorities_of_its_file_and_no_others() {
+    let (server, _directory, path) = self_signed(|_| {}).await;
     let port = server.url.port().unwrap();
     let limits = Limits {
         deadline: AMPLE,
@@ -777,21 +792,19 @@ async fn https_trusts_the_authorities_of_its_file_and_no_others() {
         assert!(
             error
                 .to_string()
-                .starts_with("no certificate authority in /"),
+                .starts_with("no certificate authority in the ca-file /"),
             "{error}"
         );
     }
 }
 
+fn series(expression: &str) -> Selection {
+    Selection::Series(Expression::parse(expression).unwrap())
+}
+
 fn claimant(servers: &[&Server], selector: &str) -> Claimant {
     let urls: Vec<_> = servers.iter().map(|server| server.url.clone()).collect();
-    Claimant::new(
-        &urls,
-        &Access::default(),
-        Selector::parse(selector).unwrap(),
-        AMPLE,
-    )
-    .unwrap()
+    Claimant::new(&urls, &Access::default(), series(selector), AMPLE, FRESH).unwrap()
 }
 
 #[tokio::test]
@@ -804,13 +817,7 @@ async fn the_claims_of_several_urls_are_added_up() {
     let Outcome::Claimed(claim) = reading.outcome else {
         panic!("{:?}", reading.outcome)
     };
-    assert_eq!(
-        claim,
-        Claim {
-            value: 4.0,
-            series: 3
-        }
-    );
+    assert_eq!((claim.value, claim.series), (4.0, 3));
 }
 
 #[tokio::test]
@@ -846,8 +853,7 @@ async fn a_sentence_names_the_url_without_its_secrets() {
     let url = "http://user:secret@127.0.0.1:1/metrics?token=secret"
         .parse()
         .unwrap();
-    let selector = Selector::parse("g").unwrap();
-    let reading = Claimant::new(&[url], &Access::default(), selector, AMPLE)
+    let reading = Claimant::new(&[url], &Access::default(), series("g"), AMPLE, FRESH)
         .unwrap()
         .read()
         .await;
@@ -875,9 +881,189 @@ async fn a_claim_is_found_among_a_million_samples_and_behind_a_line_of_10_mb() {
             outcome,
             Outcome::Claimed(Claim {
                 value: 7.0,
-                series: 1
+                series: 1,
+                ..
             })
         ),
         "{outcome:?}"
     );
+}
+
+/// The page of a gauge with a time stamp so far from now. Unit: ms.
+async fn stamped(ago: i64) -> Reading {
+    let now = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap();
+    let at = i64::try_from(now.as_millis()).unwrap() - ago;
+    let server = Server::answering(ok("", format!("g 3 {at}\nh 4\n"))).await;
+    claimant(&[&server], "g").read().await
+}
+
+#[tokio::test]
+async fn a_claim_with_a_fresh_time_stamp_was_true_then() {
+    let before = Instant::now();
+    let reading = stamped(3_000).await;
+    assert!(matches!(&reading.outcome, Outcome::Claimed(claim) if claim.value == 3.0));
+    let age = before.duration_since(reading.finished);
+    assert!(
+        (Duration::from_millis(2_900)..=Duration::from_millis(3_001)).contains(&age),
+        "{age:?}"
+    );
+    assert!(reading.finished - reading.started <= Duration::from_millis(3));
+
+    // Of now, for a page that is made when it is asked for.
+    let reading = stamped(0).await;
+    assert!(matches!(reading.outcome, Outcome::Claimed(_)));
+    assert!(reading.started + Duration::from_millis(500) > before);
+
+    // A clock that is a little ahead.
+    let reading = stamped(-500).await;
+    assert!(matches!(reading.outcome, Outcome::Claimed(_)));
+    assert!(reading.started <= reading.finished && reading.finished <= Instant::now());
+
+    for (ago, said) in [
+        (5_500, "old, and fresh is"),
+        (-1_500, "ahead of this host's clock"),
+    ] {
+        let Outcome::Missing(failure) = stamped(ago).await.outcome else {
+            panic!("a claim of {ago} ms ago")
+        };
+        assert_eq!(failure.reason.name(), "gauge_timestamped");
+        assert!(failure.to_string().contains(said), "{failure}");
+    }
+}
+
+#[tokio::test]
+async fn a_sum_of_old_and_new_was_true_between_both() {
+    let now = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap();
+    let at = now.as_millis() - 3_000;
+    let server = Server::answering(ok("", format!("g 3 {at}\nh 4\n"))).await;
+    let before = Instant::now();
+    let reading = claimant(&[&server], "g + h").read().await;
+    assert!(before.duration_since(reading.started) > Duration::from_millis(2_900));
+    assert!(reading.finished > before);
+    assert!(reading.took < Duration::from_millis(2_900));
+}
+
+#[tokio::test]
+async fn a_page_of_another_form_is_read_as_it_is_configured() {
+    let read = async |answer: &[u8], selection: Selection| {
+        let server = Server::closing_after(answer).await;
+        let urls = [server.url.clone()];
+        let claimant = Claimant::new(&urls, &Access::default(), selection, AMPLE, FRESH);
+        match claimant.unwrap().read().await.outcome {
+            Outcome::Claimed(claim) => Ok(claim.value),
+            Outcome::Down(failure) | Outcome::Missing(failure) => Err(failure.reason.name()),
+        }
+    };
+    let json = || Selection::Nodes("$.open".parse().unwrap());
+    let text = || Selection::Match("^open: ([0-9]+)".parse().unwrap());
+    let page = ok("content-type: application/json\r\n", "{\"open\": 7}");
+    assert_eq!(read(&page, json()).await, Ok(7.0));
+    assert_eq!(
+        read(&page, series("open")).await,
+        Err("exposition_malformed")
+    );
+    // A document says where it ends, a text does not.
+    assert_eq!(
+        read(b"HTTP/1.0 200 OK\r\n\r\n{\"open\": 7}", json()).await,
+        Ok(7.0)
+    );
+    assert_eq!(
+        read(b"HTTP/1.0 200 OK\r\n\r\n{\"open\": 7", json()).await,
+        Err("json_malformed")
+    );
+    assert_eq!(
+        read(b"HTTP/1.0 200 OK\r\n\r\nopen: 7", text()).await,
+        Err("connection_lost")
+    );
+    let page = ok("content-type: text/html\r\n", "<pre>\nopen: 7\n</pre>\n");
+    assert_eq!(read(&page, text()).await, Ok(7.0));
+    assert_eq!(read(&page, series("open")).await, Err("html_page"));
+}
+
+/// Why `https://localhost` cannot be had with this file.
+async fn refusal(server: &Server, ca_file: Option<&std::path::Path>) -> Option<String> {
+    let url = format!("https://localhost:{}/metrics", server.url.port().unwrap());
+    let access = Access {
+        authorization: None,
+        ca_file: ca_file.map(Into::into),
+    };
+    let limits = Limits {
+        deadline: AMPLE,
+        body: LIMIT,
+    };
+    let fetched = match Fetcher::new(&url.parse().unwrap(), &access, limits) {
+        Ok(mut fetcher) => fetcher.fetch().await.map(drop),
+        Err(error) => Err(error),
+    };
+    fetched.err().map(|error| Chain(&error).to_string())
+}
+
+#[tokio::test]
+async fn a_certificate_that_the_file_names_itself_is_trusted() {
+    let as_openssl_does = |params: &mut rcgen::CertificateParams| {
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    };
+    let (server, _directory, path) = self_signed(as_openssl_does).await;
+    assert_eq!(refusal(&server, Some(&path)).await, None);
+
+    // By another's file it is not, and the remedy is said.
+    let (_, _other_directory, other) = self_signed(as_openssl_does).await;
+    let error = refusal(&server, Some(&other)).await.unwrap();
+    assert!(error.contains("ca-file names a file with"), "{error}");
+
+    // Nor for another name, nor when it has expired.
+    let (elsewhere, _directory, path) = self_signed(|params| {
+        as_openssl_does(params);
+        params.subject_alt_names = vec![rcgen::SanType::DnsName("elsewhere".try_into().unwrap())];
+    })
+    .await;
+    let error = refusal(&elsewhere, Some(&path)).await.unwrap();
+    assert!(error.contains("TLS handshake failed"), "{error}");
+    let (expired, _directory, path) = self_signed(|params| {
+        as_openssl_does(params);
+        params.not_after = rcgen::date_time_ymd(2001, 1, 1);
+    })
+    .await;
+    let error = refusal(&expired, Some(&path)).await.unwrap();
+    assert!(error.contains("expired"), "{error}");
+}
+
+#[tokio::test]
+async fn the_other_scheme_is_named_where_it_is_meant() {
+    // As HTTP servers answer what is no HTTP.
+    let plain = Server::start(|_, mut stream| async move {
+        let mut request = [0; 4096];
+        while matches!(stream.read(&mut request).await, Ok(length) if length > 0) {
+            let refusal = "HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n";
+            let _ = stream.write_all(refusal.as_bytes()).await;
+        }
+    })
+    .await;
+    let (_, _directory, path) = self_signed(|_| {}).await;
+    let error = refusal(&plain, Some(&path)).await.unwrap();
+    assert!(error.contains("write http:// in the URL"), "{error}");
+
+    let (secure, _directory, path) = self_signed(|_| {}).await;
+    let error = secure.fetcher(AMPLE).fetch().await.unwrap_err().to_string();
+    assert!(error.contains("write https:// in the URL"), "{error}");
+    let error = plain.fetcher(AMPLE).fetch().await.unwrap_err().to_string();
+    assert!(
+        error.contains("a port that speaks TLS answers so"),
+        "{error}"
+    );
+
+    // A file that is not there is a mistake with http, too.
+    std::fs::remove_file(&path).unwrap();
+    let access = Access {
+        authorization: None,
+        ca_file: Some(path),
+    };
+    let error = Fetcher::new(&plain.url, &access, Limits::default())
+        .err()
+        .unwrap();
+    assert!(error.to_string().contains("in the ca-file /"), "{error}");
 }

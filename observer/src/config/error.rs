@@ -64,6 +64,15 @@ pub enum TargetProblem {
         /// How many there are.
         count: usize,
     },
+    /// Two ways to say what the claim is.
+    #[error("gauge, claim, claim-path and claim-pattern each say what the claim is: choose one")]
+    TwoClaims,
+    /// The way to say what the claim is belongs to another format.
+    #[error("this claim-format needs {needs}, which says what of the page is the claim")]
+    OtherFormat {
+        /// The setting that the format needs.
+        needs: &'static str,
+    },
     /// Two targets of one name, given or by default.
     #[error("a target before is named {name:?} too: give one of them another name")]
     NameTwice {

@@ -1,7 +1,6 @@
 //! What somebody wrote, in a file or on the command line, and how it becomes a [`Config`].
 //!
-//! Every setting is defined here once: its key, flag, environment variable and help. The text of
-//! a file comes in as text; where it came from is only a name for the errors.
+//! Every setting is defined here once: its key, flag, environment variable and help.
 
 use std::collections::HashSet;
 use std::path::PathBuf;
@@ -9,13 +8,15 @@ use std::time::Duration;
 
 use clap::Args;
 use serde::Deserialize;
-use toml::Spanned;
 
+use super::claimed::{Said, selection};
 use super::error::{ConfigError, Place, TargetProblem};
 use super::general::{KernelSettings, LogSettings, WebSettings};
-use super::value::{HttpUrl, Listen, Name, Netns, Span, Text, Within};
-use super::{Config, Counts, MAX_GAUGE_URLS, MAX_TARGETS, Target};
-use crate::claim::{Access, Authorization, Selector};
+use super::value::{HttpUrl, Listen, Name, Netns, Span, Text, Within, one_or_more};
+use super::{ClaimFormat, Config, Counts, MAX_GAUGE_URLS, MAX_TARGETS, Target};
+use crate::claim::{
+    Access, Authorization, Expression, Freshness, MAX_AGE, Path, Pattern, Selector,
+};
 
 /// From 10 ms, below which a check says nothing new, to an hour. Unit of the bounds: ms.
 type Interval = Span<10, 3_600_000>;
@@ -34,7 +35,6 @@ const CONFIRM: u32 = 2;
 const SCRAPE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Most services that ping do so at least every 30 s.
 const SILENT_AFTER: Duration = Duration::from_secs(60);
-const GAUGE: &str = "active_connections";
 
 /// What was said; what was not is `None`.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -47,15 +47,6 @@ pub struct Settings {
     pub log: LogSettings,
     /// Each `[[target]]`, with where it stands.
     pub targets: Vec<(Place, TargetSettings)>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-struct File {
-    web: WebSettings,
-    kernel: KernelSettings,
-    log: LogSettings,
-    target: Vec<Spanned<TargetSettings>>,
 }
 
 /// One `[[target]]`, or the flags of a single target.
@@ -75,6 +66,7 @@ pub struct TargetSettings {
     /// Where the service publishes its gauge; given several times, the claims are summed
     #[arg(long, value_name = "URL", value_delimiter = ' ')]
     #[arg(env = "OBSERVER_GAUGE_URL", help_heading = "Target")]
+    #[serde(deserialize_with = "one_or_more")]
     pub gauge_url: Option<Vec<Text<HttpUrl>>>,
     /// Prometheus selector of the series that are summed [default: active_connections]
     #[arg(
@@ -84,6 +76,41 @@ pub struct TargetSettings {
         help_heading = "Target"
     )]
     pub gauge: Option<Text<Selector>>,
+    /// Sum and difference of selectors and numbers, in place of --gauge, evaluated on each page:
+    /// 'accepted_total - closed_total - 1'
+    #[arg(
+        long,
+        value_name = "EXPRESSION",
+        env = "OBSERVER_CLAIM",
+        help_heading = "Target",
+        allow_hyphen_values = true
+    )]
+    pub claim: Option<Text<Expression>>,
+    /// What the page at --gauge-url is [default: what the other settings need]
+    #[arg(
+        long,
+        value_name = "FORMAT",
+        env = "OBSERVER_CLAIM_FORMAT",
+        help_heading = "Target"
+    )]
+    pub claim_format: Option<ClaimFormat>,
+    /// JSONPath (RFC 9535) of the claim in a JSON page, such as $.connections; numbers are summed
+    #[arg(
+        long,
+        value_name = "PATH",
+        env = "OBSERVER_CLAIM_PATH",
+        help_heading = "Target"
+    )]
+    pub claim_path: Option<Text<Path>>,
+    /// Pattern with one group, the claim, that matches once in a text page
+    #[arg(
+        long,
+        value_name = "REGEX",
+        env = "OBSERVER_CLAIM_PATTERN",
+        help_heading = "Target",
+        allow_hyphen_values = true
+    )]
+    pub claim_pattern: Option<Text<Pattern>>,
     /// What the gauge claims to count [default: websocket]
     #[arg(long, env = "OBSERVER_COUNTS", help_heading = "Target")]
     pub counts: Option<Counts>,
@@ -161,48 +188,28 @@ pub struct TargetSettings {
 }
 
 impl Settings {
-    /// Reads the text of a configuration file; `name` is the file's name for errors.
-    ///
-    /// # Errors
-    /// [`ConfigError::File`], with line and column, when it is not TOML or not ours.
-    pub fn from_toml(name: &str, text: &str) -> Result<Self, ConfigError> {
-        let File {
-            web,
-            kernel,
-            log,
-            target,
-        } = toml::from_str(text).map_err(|error| ConfigError::File {
-            place: Place::in_file(name, text, error.span()),
-            message: error.message().to_owned(),
-        })?;
-        let placed = |target: Spanned<TargetSettings>| {
-            (
-                Place::in_file(name, text, Some(target.span())),
-                target.into_inner(),
-            )
-        };
-        Ok(Self {
-            web,
-            kernel,
-            log,
-            targets: target.into_iter().map(placed).collect(),
-        })
-    }
-
     /// Fills in the defaults and judges the targets together.
     ///
     /// # Errors
     /// When there is no target, or too many, or one that lacks something or clashes.
     pub fn into_config(self) -> Result<Config, ConfigError> {
+        if self.targets.is_empty() {
+            return Err(ConfigError::NoTarget);
+        }
+        self.into_config_of_host()
+    }
+
+    /// The same, where there need not be a target.
+    ///
+    /// # Errors
+    /// When there are too many targets, or one that lacks something or clashes.
+    pub fn into_config_of_host(self) -> Result<Config, ConfigError> {
         let Self {
             web,
             kernel,
             log,
             targets,
         } = self;
-        if targets.is_empty() {
-            return Err(ConfigError::NoTarget);
-        }
         if targets.len() > MAX_TARGETS {
             return Err(ConfigError::TooManyTargets {
                 count: targets.len(),
@@ -237,6 +244,10 @@ impl TargetSettings {
             ("netns", self.netns.is_some()),
             ("gauge-url", self.gauge_url.is_some()),
             ("gauge", self.gauge.is_some()),
+            ("claim", self.claim.is_some()),
+            ("claim-format", self.claim_format.is_some()),
+            ("claim-path", self.claim_path.is_some()),
+            ("claim-pattern", self.claim_pattern.is_some()),
             ("counts", self.counts.is_some()),
             ("interval", self.interval.is_some()),
             ("settle", self.settle.is_some()),
@@ -264,6 +275,10 @@ impl TargetSettings {
             netns,
             gauge_url,
             gauge,
+            claim,
+            claim_format,
+            claim_path,
+            claim_pattern,
             counts,
             interval,
             settle,
@@ -287,6 +302,13 @@ impl TargetSettings {
             1..=MAX_GAUGE_URLS => {}
             count => return Err(TargetProblem::TooManyGaugeUrls { count }),
         }
+        let said = Said {
+            gauge,
+            claim,
+            path: claim_path,
+            pattern: claim_pattern,
+        };
+        let claim = selection(claim_format, said)?;
         let authorization = match (bearer_token_file, username, password_file) {
             (None, None, None) => None,
             (Some(token_file), None, None) => Some(Authorization::Bearer { token_file }),
@@ -305,15 +327,20 @@ impl TargetSettings {
                 return Err(TargetProblem::SlowScrape { timeout, interval });
             }
         };
+        let settle = settle.map_or(SETTLE, |Text(settle)| settle.0);
         Ok(Target {
             name: name.map_or_else(|| format!("port-{}", listen.port), |Text(Name(name))| name),
             listen,
             netns: netns.map_or(Netns::SelfNs, |Text(netns)| netns),
             gauge_url,
-            gauge: gauge.map_or_else(default_gauge, |Text(gauge)| gauge),
+            claim,
+            freshness: Freshness {
+                age: interval.min(MAX_AGE),
+                ahead: settle,
+            },
             counts: counts.unwrap_or(Counts::Websocket),
             interval,
-            settle: settle.map_or(SETTLE, |Text(settle)| settle.0),
+            settle,
             confirm: confirm.map_or(CONFIRM, |confirm| confirm.0),
             scrape_timeout,
             access: Access {
@@ -324,8 +351,4 @@ impl TargetSettings {
             silent_after: silent_after.map_or(SILENT_AFTER, |Text(silent)| silent.0),
         })
     }
-}
-
-fn default_gauge() -> Selector {
-    Selector::parse(GAUGE).expect("a bare metric name is a selector")
 }

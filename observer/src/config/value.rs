@@ -5,6 +5,7 @@
 
 use std::error::Error;
 use std::fmt;
+use std::marker::PhantomData;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -305,6 +306,39 @@ impl<'de, const LEAST: u32, const MOST: u32> Deserialize<'de> for Within<LEAST, 
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         Self::new(i64::deserialize(deserializer)?).map_err(de::Error::custom)
     }
+}
+
+/// One value, or a list of them.
+pub(super) fn one_or_more<'de, D, T>(deserializer: D) -> Result<Option<Vec<Text<T>>>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: FromStr<Err: Error>,
+{
+    struct OneOrMore<T>(PhantomData<T>);
+
+    impl<'de, T: FromStr<Err: Error>> de::Visitor<'de> for OneOrMore<T> {
+        type Value = Vec<Text<T>>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a string or a list of strings")
+        }
+
+        fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
+            Ok(vec![text.parse().map_err(E::custom)?])
+        }
+
+        fn visit_seq<A: de::SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+            let mut values = Vec::new();
+            while let Some(value) = list.next_element()? {
+                values.push(value);
+            }
+            Ok(values)
+        }
+    }
+
+    deserializer
+        .deserialize_any(OneOrMore(PhantomData))
+        .map(Some)
 }
 
 /// An error told with all of its causes, for readers of errors that do not ask for causes.

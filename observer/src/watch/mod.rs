@@ -144,8 +144,9 @@ impl Watch {
             let claimant = Claimant::new(
                 &config.gauge_url,
                 &config.access,
-                config.gauge.clone(),
+                config.claim.clone(),
                 config.scrape_timeout,
+                config.freshness,
             )
             .with_context(|| format!("target {}", config.name))?;
             let lister = config

@@ -58,8 +58,10 @@ impl Target {
     /// A target of which nothing is known yet.
     #[must_use]
     pub fn new(config: config::Target, watched: Arc<Watched>, kernel: Arc<Kernel>) -> Self {
-        // The window of a check, the time until it is decided, and some slack.
-        let keep = config.settle * 2 + config.scrape_timeout + Duration::from_secs(5);
+        // The window of a check, which time stamps put into the past, the time until it is decided,
+        // and some slack.
+        let fresh = config.freshness.age;
+        let keep = config.settle * 2 + config.scrape_timeout + fresh + Duration::from_secs(5);
         Self {
             state: Mutex::new(State {
                 samples: Samples::new(keep),

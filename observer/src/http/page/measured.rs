@@ -22,7 +22,7 @@ pub(super) fn how(target: &Target, report: &TargetReport) -> Markup {
             dl .facts {
                 dt { "The claim" }
                 dd {
-                    code { (config.gauge) } " at "
+                    code { (config.claim) } " at "
                     @for (index, url) in config.gauge_url.iter().enumerate() {
                         @if index > 0 { ", " }
                         code { (url) }

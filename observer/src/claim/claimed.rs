@@ -1,0 +1,332 @@
+//! What a service claims, and why a page that came holds no claim, whatever its form.
+//!
+//! Pure. It knows no form: `gauge`, `json` and `text` read those.
+
+use std::time::{Duration, SystemTime};
+
+use super::Freshness;
+use super::exposition::Kind;
+use super::gauge::MAX_SERIES;
+use super::hints::{Instead, NoExposition};
+use super::json::MAX_DOCUMENT;
+use super::scanner::{Problem, SyntaxError};
+
+/// Largest claim, either way: 2⁵³, up to which an `f64` counts one by one.
+pub const MAX_VALUE: f64 = 9_007_199_254_740_992.0;
+
+/// What a service says of its connections.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Claim {
+    /// What the page says together: whole, within ±[`MAX_VALUE`] for each URL, and negative where
+    /// the service says so. Unit: connections.
+    pub value: f64,
+    /// How many numbers of the page it is made of, at least one: of an exposition, series.
+    pub series: usize,
+    /// The first of them that is negative, as text: no number of connections is.
+    pub negative: Option<String>,
+    /// When it was true, where the page says so.
+    pub stamps: Option<Stamps>,
+}
+
+/// When the numbers of a claim were true, by their own time stamps. Unit: ms since 1970.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stamps {
+    /// The earliest of them.
+    pub earliest: i64,
+    /// The latest of them.
+    pub latest: i64,
+    /// Whether every number has one; else some are from when the page was made.
+    pub are_of_all: bool,
+}
+
+impl Claim {
+    /// Of no numbers yet.
+    pub(super) const fn none() -> Self {
+        Self {
+            value: 0.0,
+            series: 0,
+            negative: None,
+            stamps: None,
+        }
+    }
+
+    /// The sum of two claims.
+    pub(super) fn and(self, other: Self) -> Self {
+        Self {
+            value: self.value + other.value,
+            series: self.series + other.series,
+            negative: self.negative.or(other.negative),
+            stamps: match (self.stamps, other.stamps) {
+                (Some(one), other) | (other, Some(one)) => Some(one.and(other)),
+                (None, None) => None,
+            },
+        }
+    }
+}
+
+impl Stamps {
+    /// Of one number.
+    #[must_use]
+    pub const fn of(at: i64) -> Self {
+        Self {
+            earliest: at,
+            latest: at,
+            are_of_all: true,
+        }
+    }
+
+    /// How old the earliest and the latest are `now`; what is ahead of it is of now.
+    ///
+    /// # Errors
+    /// When one of them is farther from now than it may be.
+    pub fn ages(
+        self,
+        now: SystemTime,
+        freshness: Freshness,
+    ) -> Result<(Duration, Duration), ClaimError> {
+        let now = now.duration_since(SystemTime::UNIX_EPOCH);
+        let now = now.map_or(0, |now| i64::try_from(now.as_millis()).unwrap_or(i64::MAX));
+        let age_of = |at: i64| {
+            let difference = Duration::from_millis(now.abs_diff(at));
+            match at > now {
+                true if difference > freshness.ahead => {
+                    Err(ClaimError::Future { ahead: difference })
+                }
+                true => Ok(Duration::ZERO),
+                false if difference > freshness.age => Err(ClaimError::Stale {
+                    age: difference,
+                    limit: freshness.age,
+                }),
+                false => Ok(difference),
+            }
+        };
+        Ok((age_of(self.earliest)?, age_of(self.latest)?))
+    }
+
+    /// From the earlier to the later of both.
+    pub(super) fn and(self, other: Option<Self>) -> Self {
+        other.map_or(self, |other| Self {
+            earliest: self.earliest.min(other.earliest),
+            latest: self.latest.max(other.latest),
+            are_of_all: self.are_of_all && other.are_of_all,
+        })
+    }
+}
+
+/// Why a page holds no claim.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum ClaimError {
+    /// A line of it cannot be read, so none of it counts.
+    #[error("malformed exposition")]
+    Syntax(#[source] SyntaxError),
+    /// Nothing of it is an exposition.
+    #[error("{0}")]
+    NoExposition(NoExposition, #[source] SyntaxError),
+    /// No series of that name with those labels.
+    #[error("no series matches {selector}: {there_is}")]
+    Missing {
+        /// What was asked for.
+        selector: String,
+        /// What there is instead.
+        there_is: Instead,
+    },
+    /// The metric is declared as something that is no number of connections.
+    #[error("{name} is a {kind}, and no number of connections")]
+    WrongType {
+        /// Its name, escaped.
+        name: String,
+        /// What it is declared as.
+        kind: Kind,
+    },
+    /// What only goes up is added, and nothing is subtracted; or the other way round.
+    #[error(
+        "{name} is a counter, which only goes up: subtract what has ended, as in claim = '{instead}'"
+    )]
+    LoneCounter {
+        /// Its name, escaped.
+        name: String,
+        /// An expression to write.
+        instead: String,
+    },
+    /// The same series twice: which one is true?
+    #[error("the same series is there twice, the second time in line {line}")]
+    Duplicate {
+        /// Where it begins the second time, from 1.
+        line: usize,
+    },
+    /// One label twice in a series.
+    #[error("a series in line {line} has a label twice")]
+    DuplicateLabel {
+        /// Where the series stands, from 1.
+        line: usize,
+    },
+    /// A time stamp says what was, and what the kernel counted then is no longer known.
+    #[error(
+        "a time stamp on the page is {age:?} old, and fresh is what is no older than {limit:?} (the interval, and at most a minute)"
+    )]
+    Stale {
+        /// How old.
+        age: Duration,
+        /// How old it may be.
+        limit: Duration,
+    },
+    /// A time stamp that has not come yet.
+    #[error(
+        "a time stamp on the page is {ahead:?} ahead of this host's clock: set both clocks by NTP"
+    )]
+    Future {
+        /// How far.
+        ahead: Duration,
+    },
+    /// Not a JSON document, or one that is nested too deeply.
+    #[error("this is no JSON: {problem}")]
+    NoJson {
+        /// What the parser says, and where.
+        problem: String,
+    },
+    /// A document that is not parsed.
+    #[error("the document is larger than the {MAX_DOCUMENT} bytes that are parsed")]
+    DocumentTooLarge,
+    /// A path that leads nowhere.
+    #[error("nothing is at {path}: {there_is}")]
+    NoNode {
+        /// What was asked for.
+        path: String,
+        /// What there is instead.
+        there_is: String,
+    },
+    /// A pattern that matches nothing.
+    #[error("nothing matches '{pattern}': the text begins with \"{start}\"")]
+    NoMatch {
+        /// What was asked for.
+        pattern: String,
+        /// The first line, bounded and escaped.
+        start: String,
+    },
+    /// Two numbers: which one is it?
+    #[error("the pattern matches in line {} and in line {}: make it longer, as by ^ at its start", lines[0], lines[1])]
+    MatchedTwice {
+        /// Where, from 1.
+        lines: [usize; 2],
+    },
+    /// What is selected is something else.
+    #[error("{place} is {kind}, and no number")]
+    NotNumber {
+        /// Where it stands, bounded and escaped.
+        place: String,
+        /// What it is.
+        kind: &'static str,
+    },
+    /// More series than are summed.
+    #[error("more than {MAX_SERIES} series match the selector")]
+    TooManySeries,
+    /// A series is NaN.
+    #[error("the value is not a number (NaN)")]
+    NotANumber,
+    /// A series is +Inf or -Inf.
+    #[error("the value is infinite")]
+    Infinite,
+    /// A series, or the sum, is beyond ±[`MAX_VALUE`].
+    #[error("the value {value} is no count that can be checked exactly")]
+    OutOfRange {
+        /// The value of one series, or of all together.
+        value: f64,
+    },
+    /// Half a connection.
+    #[error("the value {value} is not a whole number of connections")]
+    Fractional {
+        /// The value of one series.
+        value: f64,
+    },
+}
+
+impl ClaimError {
+    /// A stable name for the label `reason`.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Syntax(SyntaxError {
+                problem: Problem::Truncated,
+                ..
+            }) => "exposition_truncated",
+            Self::Syntax(_) | Self::NoExposition(..) => "exposition_malformed",
+            Self::NoJson { .. } => "json_malformed",
+            Self::DocumentTooLarge => "body_too_large",
+            Self::Missing { .. } | Self::NoNode { .. } | Self::NoMatch { .. } => "gauge_missing",
+            Self::MatchedTwice { .. } => "gauge_ambiguous",
+            Self::WrongType { .. } | Self::LoneCounter { .. } => "gauge_wrong_type",
+            Self::Duplicate { .. } => "gauge_duplicate_series",
+            Self::DuplicateLabel { .. } => "gauge_duplicate_label",
+            Self::Stale { .. } | Self::Future { .. } => "gauge_timestamped",
+            Self::TooManySeries => "gauge_too_many_series",
+            Self::NotANumber | Self::NotNumber { .. } => "gauge_not_a_number",
+            Self::Infinite => "gauge_infinite",
+            Self::OutOfRange { .. } => "gauge_out_of_range",
+            Self::Fractional { .. } => "gauge_fractional",
+        }
+    }
+
+    /// Whether the page cannot be read at all, as for Prometheus a target is down then.
+    pub(super) fn is_of_page(&self) -> bool {
+        matches!(
+            self,
+            Self::Syntax(_) | Self::NoExposition(..) | Self::NoJson { .. } | Self::DocumentTooLarge
+        )
+    }
+}
+
+/// The value of one series, if it is a whole number.
+pub(super) fn whole(value: f64) -> Result<f64, ClaimError> {
+    match in_range(value)?.fract() {
+        0.0 => Ok(value),
+        _ => Err(ClaimError::Fractional { value }),
+    }
+}
+
+/// A value that counts exactly.
+pub(super) fn in_range(value: f64) -> Result<f64, ClaimError> {
+    if value.is_nan() {
+        Err(ClaimError::NotANumber)
+    } else if value.is_infinite() {
+        Err(ClaimError::Infinite)
+    } else if value.abs() > MAX_VALUE {
+        Err(ClaimError::OutOfRange { value })
+    } else {
+        Ok(value)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The ages of two time stamps at second 100, where they may be 5 s old and 1 s ahead.
+    fn ages(earliest: i64, latest: i64) -> Result<(u128, u128), &'static str> {
+        let stamps = Stamps {
+            earliest,
+            latest,
+            are_of_all: true,
+        };
+        let freshness = Freshness {
+            age: Duration::from_secs(5),
+            ahead: Duration::from_secs(1),
+        };
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(100);
+        match stamps.ages(now, freshness) {
+            Ok((oldest, youngest)) => Ok((oldest.as_millis(), youngest.as_millis())),
+            Err(ClaimError::Stale { .. }) => Err("stale"),
+            Err(ClaimError::Future { .. }) => Err("future"),
+            Err(other) => panic!("{other}"),
+        }
+    }
+
+    #[test]
+    fn a_time_stamp_is_fresh_or_an_error() {
+        assert_eq!(ages(100_000, 100_000), Ok((0, 0)));
+        assert_eq!(ages(95_000, 99_999), Ok((5_000, 1)));
+        assert_eq!(ages(94_999, 99_999), Err("stale"));
+        assert_eq!(ages(99_000, 101_000), Ok((1_000, 0)));
+        assert_eq!(ages(99_000, 101_001), Err("future"));
+        assert_eq!(ages(i64::MIN, 0), Err("stale"));
+        assert_eq!(ages(100_000, i64::MAX), Err("future"));
+    }
+}
