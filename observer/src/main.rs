@@ -17,7 +17,10 @@ use std::{
 
 use anyhow::Context as _;
 
-use observer::args::{self, Command, ConfigCommand, Output};
+use observer::{
+    args::{self, Command, ConfigCommand, Output},
+    config::Level,
+};
 
 /// What the conventions for monitoring plugins call UNKNOWN.
 const UNKNOWN: u8 = 3;
@@ -36,17 +39,16 @@ fn main() -> ExitCode {
     let Command::Check { output, .. } = command else {
         return finish(execute(command), 1);
     };
-    let outcome = execute(command);
-    if let Err(error) = &outcome
-        && output == Output::Table
-    {
-        // What runs plugins reads stdout only, one line of it. A `|` would end the text.
-        let text = format!("{error:#}").replace('|', "/");
-        let line = text.lines().next().unwrap_or_default();
-        let told = say(&format!("OBSERVER UNKNOWN - {line}\n"));
-        return finish(told.and(outcome), UNKNOWN);
+    match (execute(command), output) {
+        (Err(error), Output::Table) => {
+            // What runs plugins reads stdout only, one line of it. A `|` would end the text.
+            let text = format!("{error:#}").replace('|', "/");
+            let line = text.lines().next().unwrap_or_default();
+            let told = say(&format!("OBSERVER UNKNOWN - {line}\n"));
+            finish(told.map(|()| ExitCode::from(UNKNOWN)), UNKNOWN)
+        }
+        (outcome, _) => finish(outcome, UNKNOWN),
     }
-    finish(outcome, UNKNOWN)
 }
 
 fn finish(outcome: anyhow::Result<ExitCode>, failure_code: u8) -> ExitCode {
@@ -83,7 +85,9 @@ fn execute(command: Command) -> anyhow::Result<ExitCode> {
             output,
             verbose,
         } => {
-            let config = sources.load()?;
+            // One line is what is asked for: what goes on besides is for those who want to know why.
+            let level = if verbose { Level::Info } else { Level::Warn };
+            let config = sources.load_at(level)?;
             run::init_log(config.log);
             let verdict = one_shot::check(config)?;
             say(&verdict.render(output, verbose)?)?;
@@ -100,7 +104,7 @@ fn execute(command: Command) -> anyhow::Result<ExitCode> {
         }
         Command::Top { sources, url } => top::top(*sources, url)?,
         Command::Doctor { sources, output } => {
-            let config = sources.load()?;
+            let config = sources.load_any()?;
             let report = doctor_report::Report::new(&config)?;
             say(&report.render(output)?)?;
             return Ok(ExitCode::from(report.exit_code()));
