@@ -1,8 +1,10 @@
 //! Services that are not ours, with the exporters that their users have: HAProxy, nginx, and what
-//! people write in Python and for Node.
+//! people write in Python and for Node; those whose claim is no gauge are in `forms`.
 //!
 //! It starts them and says where their gauge is. `cargo xtask setup` installs them, the packages of
 //! Python and Node in a folder that `PLUMBLINE_FOREIGN` names.
+
+mod forms;
 
 use std::env;
 use std::net::SocketAddr;
@@ -87,8 +89,8 @@ pub struct Service {
     pub public: SocketAddr,
     /// Where its gauge is.
     pub gauge_url: String,
-    /// Which gauge.
-    pub gauge: &'static str,
+    /// What of that page is the claim: the setting and its value, as the configuration has them.
+    pub claim: (&'static str, String),
     /// What the gauge counts, as the configuration has it.
     pub counts: &'static str,
     /// The network namespace, as the configuration has it.
@@ -139,7 +141,7 @@ impl Service {
             name,
             public,
             gauge_url: url.clone(),
-            gauge: "active_connections",
+            claim: ("gauge", "active_connections".to_owned()),
             counts: "websocket",
             netns: "self".to_owned(),
             process,
@@ -186,7 +188,10 @@ impl Service {
             name: "haproxy",
             public,
             gauge_url: url.clone(),
-            gauge: "haproxy_frontend_current_sessions{proxy=\"web\"}",
+            claim: (
+                "gauge",
+                "haproxy_frontend_current_sessions{proxy=\"web\"}".to_owned(),
+            ),
             counts: "established",
             netns: "self".to_owned(),
             process,
@@ -230,7 +235,7 @@ impl Service {
             name: "nginx",
             public,
             gauge_url: url,
-            gauge: "nginx_connections_active",
+            claim: ("gauge", "nginx_connections_active".to_owned()),
             counts: "established",
             netns: cable.netns(),
             process,
@@ -289,6 +294,8 @@ pub fn obstacle(name: &str) -> Result<Option<String>> {
                 "nginx and prometheus-nginx-exporter",
             )
         }
+        "prometheus" => (has("prometheus", &["--version"]), "prometheus"),
+        "nats" => (has("nats-server", &["--version"]), "nats-server"),
         "python" => {
             let import = "import websockets.asyncio.server, prometheus_client";
             let mut python = Command::new(installed("python/bin/python3"));

@@ -1,8 +1,9 @@
-//! What the observer reads of others, under coverage-guided bytes: expositions, lists of
-//! connections, netlink datagrams, and what a service sends, which the programs read in the kernel.
+//! What the observer reads of others, under coverage-guided bytes: expositions, JSON documents and
+//! texts, each with what is looked for in it; lists of connections, netlink datagrams, and what a
+//! service sends, which the programs read in the kernel.
 //!
-//! The first byte says which reader gets the rest. A reader may refuse; it may not panic, and what
-//! it takes has to be within its limits.
+//! The first byte says which reader gets the rest. What is looked for is the first line of the rest.
+//! A reader may refuse; it may not panic, and what it takes has to be within its limits.
 
 #![no_main]
 
@@ -10,7 +11,10 @@ use std::time::SystemTime;
 
 use libfuzzer_sys::fuzz_target;
 use observer::{
-    claim::{Format, MAX_LISTED, MAX_VALUE, Selector, read_claim, read_list},
+    claim::{
+        Claim, ClaimError, Expression, Format, MAX_LISTED, MAX_SERIES, MAX_VALUE, Selection,
+        read_list,
+    },
     sock_diag::parse_datagram,
 };
 use observer_ebpf::{
@@ -21,7 +25,7 @@ fuzz_target!(|input: &[u8]| {
     let Some((reader, bytes)) = input.split_first() else {
         return;
     };
-    match reader % 5 {
+    match reader % 8 {
         0 => exposition(bytes, Format::Text),
         1 => exposition(bytes, Format::OpenMetrics),
         2 => {
@@ -34,7 +38,10 @@ fuzz_target!(|input: &[u8]| {
             let _ = parse_datagram(bytes, |_| entries += 1);
             assert!(entries <= bytes.len());
         }
-        _ => sent(bytes),
+        4 => sent(bytes),
+        5 => selected(bytes, |text| text.parse().map(Selection::Series).ok()),
+        6 => selected(bytes, |text| text.parse().map(Selection::Nodes).ok()),
+        _ => selected(bytes, |text| text.parse().map(Selection::Match).ok()),
     }
 });
 
@@ -80,9 +87,28 @@ fn sent(bytes: &[u8]) {
 }
 
 fn exposition(bytes: &[u8], format: Format) {
-    let selector = Selector::parse("g{a=~\"x.*\"}").expect("a selector");
-    if let Ok(claim) = read_claim(bytes, format, &selector) {
-        assert!(claim.value.abs() <= MAX_VALUE, "{claim:?}");
-        assert!(claim.series >= 1);
+    let expression: Expression = "g{a=~\"x.*\"}".parse().expect("an expression");
+    check(Selection::Series(expression).read(bytes, format));
+}
+
+/// The first line says what is looked for in the rest.
+fn selected(bytes: &[u8], parse: impl Fn(&str) -> Option<Selection>) {
+    let mut parts = bytes.splitn(2, |&byte| byte == b'\n');
+    let text = parts.next().and_then(|text| std::str::from_utf8(text).ok());
+    if let (Some(selection), Some(page)) = (text.and_then(parse), parts.next()) {
+        // What it is shown as is what it is read from.
+        assert_eq!(parse(&selection.to_string()).as_ref(), Some(&selection));
+        check(selection.read(page, Format::Text));
+        check(selection.read(page, Format::OpenMetrics));
+    }
+}
+
+fn check(read: Result<Claim, ClaimError>) {
+    match read {
+        Ok(claim) => {
+            assert!(claim.value.abs() <= MAX_VALUE, "{claim:?}");
+            assert!((1..=MAX_SERIES).contains(&claim.series), "{claim:?}");
+        }
+        Err(error) => assert!(error.to_string().len() < 16_384, "{error}"),
     }
 }

@@ -256,6 +256,17 @@ pub(crate) const NEEDS: &[Need] = &[
         elsewhere: "nginx with stub_status, and nginx-prometheus-exporter by Debian's name",
     },
     Need {
+        name: "nats-server",
+        why: "tests: a service whose claim is JSON",
+        purpose: Purpose::Test,
+        is_here: || has("nats-server"),
+        install: Install::Extract {
+            package: "nats-server",
+            files: &["usr/sbin/nats-server"],
+        },
+        elsewhere: "nats-server 2.9 or later",
+    },
+    Need {
         name: "Node and npm",
         why: "tests: a service that is not ours; driving a browser",
         purpose: Purpose::Test,

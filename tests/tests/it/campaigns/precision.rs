@@ -73,7 +73,7 @@ impl Subject {
             name,
             public,
             gauge_url,
-            gauge,
+            claim: (setting, claim),
             counts,
             netns,
             ..
@@ -84,7 +84,7 @@ impl Subject {
             _ => ("/", &[Kind::WebSocket]),
         };
         let watched = Watched::new(name, &format!(":{}", public.port()), gauge_url)
-            .with("gauge", gauge)
+            .with(setting, claim)
             .with("counts", counts)
             .with("netns", netns);
         Self {

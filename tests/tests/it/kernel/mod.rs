@@ -7,6 +7,7 @@ mod cleanup;
 mod endings;
 mod frames;
 mod half_open;
+mod lagging;
 mod moving;
 mod namespace;
 mod passing;

@@ -121,3 +121,80 @@ async fn nginx_is_believed_without_programs_and_its_other_server_is_noticed() {
     let _others = scene.crowd_at(second, Kind::Http, 3).await;
     scene.is_caught("over", 3, "rises_with_openings").await;
 }
+
+/// What Prometheus' listener has accepted, less what it has closed.
+const OPEN_OF_PROMETHEUS: &str = "net_conntrack_listener_conn_accepted_total{listener_name=\"http\"} \
+    - net_conntrack_listener_conn_closed_total{listener_name=\"http\"}";
+
+#[tokio::test]
+async fn the_difference_of_prometheus_own_counters_is_believed() {
+    if !is_here("prometheus") {
+        return;
+    }
+    let Some(scene) = Scene::of(Service::prometheus(OPEN_OF_PROMETHEUS), &[]).await else {
+        return;
+    };
+    // The observer's own connection is one of them.
+    let mut crowd = scene.crowd_at(scene.public, Kind::Tcp, 12).await;
+    scene.agrees(13).await;
+    crowd.end(4, Ending::Fin).await;
+    crowd.end(4, Ending::Reset).await;
+    scene.agrees(5).await;
+    scene.only_agrees_for(5).await;
+}
+
+#[tokio::test]
+async fn a_difference_less_two_is_under_by_two() {
+    if !is_here("prometheus") {
+        return;
+    }
+    let claim = format!("{OPEN_OF_PROMETHEUS} - 2");
+    let Some(scene) = Scene::of(Service::prometheus(&claim), &[]).await else {
+        return;
+    };
+    let _crowd = scene.crowd_at(scene.public, Kind::Tcp, 6).await;
+    scene.is_caught_by("under", -2).await;
+}
+
+#[tokio::test]
+async fn the_json_of_nats_is_believed_and_its_other_port_is_noticed() {
+    if !is_here("nats") {
+        return;
+    }
+    let (nats, second) = match Service::nats().await {
+        Ok((nats, second)) => (nats, second),
+        Err(error) => panic!("{error:#}"),
+    };
+    let Some(scene) = Scene::of(async { Ok(nats) }, &[]).await else {
+        return;
+    };
+    let mut crowd = scene.crowd_at(scene.public, Kind::Tcp, 12).await;
+    scene.agrees(12).await;
+    crowd.end(4, Ending::Fin).await;
+    crowd.end(4, Ending::Reset).await;
+    scene.agrees(4).await;
+    scene.only_agrees_for(5).await;
+
+    let _others = scene.crowd_at(second, Kind::WebSocket, 3).await;
+    scene.is_caught_by("over", 3).await;
+}
+
+#[tokio::test]
+async fn the_text_of_nginx_is_believed_and_its_other_server_is_noticed() {
+    if !is_here("nginx") {
+        return;
+    }
+    let Some(scene) = Scene::of(Service::nginx_status(), &[]).await else {
+        return;
+    };
+    let mut crowd = scene.crowd_at(scene.public, Kind::Http, 12).await;
+    scene.agrees(13).await;
+    crowd.end(4, Ending::Fin).await;
+    crowd.end(4, Ending::Reset).await;
+    scene.agrees(5).await;
+
+    let mut second = scene.public;
+    second.set_port(NGINX_SECOND);
+    let _others = scene.crowd_at(second, Kind::Http, 3).await;
+    scene.is_caught_by("over", 3).await;
+}

@@ -90,7 +90,7 @@ impl Scene {
         let service = service.await.unwrap_or_else(|error| panic!("{error:#}"));
         let mut claims = vec![
             format!("--gauge-url={}", service.gauge_url),
-            format!("--gauge={}", service.gauge),
+            format!("--{}={}", service.claim.0, service.claim.1),
             format!("--counts={}", service.counts),
             format!("--netns={}", service.netns),
         ];
@@ -221,8 +221,8 @@ impl Scene {
         .unwrap_or_else(|error| panic!("{}: {error:#}", self.name));
     }
 
-    /// The observer says exactly this, soon, and names the shape.
-    pub(crate) async fn is_caught(&self, verdict: &str, drift: i64, shape: &str) {
+    /// The observer says exactly this, soon.
+    pub(crate) async fn is_caught_by(&self, verdict: &str, drift: i64) -> Value {
         let caught = wait::until(verdict, BOUND, async || {
             let report = self.report().await?;
             let is_it = report["verdict"] == verdict
@@ -231,9 +231,14 @@ impl Scene {
             ensure!(is_it, "{report:#}");
             Ok(report)
         });
-        let report = caught
+        caught
             .await
-            .unwrap_or_else(|error| panic!("{}: {error:#}", self.name));
+            .unwrap_or_else(|error| panic!("{}: {error:#}", self.name))
+    }
+
+    /// The observer says exactly this, soon, and names the shape.
+    pub(crate) async fn is_caught(&self, verdict: &str, drift: i64, shape: &str) {
+        let report = self.is_caught_by(verdict, drift).await;
         let history = self.history().await.expect("the history");
         assert_eq!(report["shape"], shape, "{report:#} {history:#}");
         let cause = report["cause"].as_str().expect("a cause");
