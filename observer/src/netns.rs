@@ -10,9 +10,10 @@ use std::{
         fd::AsFd as _,
         unix::fs::{MetadataExt as _, OpenOptionsExt as _},
     },
+    panic::{AssertUnwindSafe, catch_unwind},
     path::PathBuf,
-    sync::mpsc,
-    thread,
+    sync::{Arc, mpsc},
+    thread::{self, ThreadId},
 };
 
 use rustix::fs::{FsWord, OFlags, fstatfs};
@@ -24,11 +25,12 @@ use crate::{config::Netns, privileges};
 const NSFS: FsWord = 0x6e73_6673;
 
 /// A network namespace, kept from vanishing while it is held.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct NetworkNamespace {
-    file: File,
+    file: Arc<File>,
     inode: u32,
-    is_own: bool,
+    /// Who enters it; without one, the calling thread.
+    doorkeeper: Option<Doorkeeper>,
 }
 
 /// The namespace cannot be opened.
@@ -69,14 +71,12 @@ impl NetworkNamespace {
                 return Err(io::Error::other("this is no namespace"));
             }
             let inode = file.metadata()?.ino();
-            let own = std::fs::metadata("/proc/self/ns/net")?.ino();
-            let is_own = inode == own;
             // nsfs numbers its inodes from a 32-bit space: proc_alloc_inum().
             let inode = u32::try_from(inode).map_err(io::Error::other)?;
             Ok(Self {
-                file,
+                file: Arc::new(file),
                 inode,
-                is_own,
+                doorkeeper: None,
             })
         };
         open().map_err(|source| NetnsError { path, source })
@@ -88,25 +88,50 @@ impl NetworkNamespace {
         self.inode
     }
 
+    /// The same namespace, which this thread enters for all others.
+    #[must_use]
+    pub(crate) fn through(self, doorkeeper: Option<Doorkeeper>) -> Self {
+        Self { doorkeeper, ..self }
+    }
+
     /// Runs `action` inside: what it opens stays there.
     ///
     /// # Errors
     /// Those of `action`, or that of entering, for which another namespace needs `CAP_SYS_ADMIN`.
-    pub fn run<T: Send>(&self, action: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
-        if self.is_own {
-            return action();
+    pub fn run<T: Send + 'static>(
+        &self,
+        action: impl FnOnce() -> io::Result<T> + Send + 'static,
+    ) -> io::Result<T> {
+        match &self.doorkeeper {
+            None => act_inside(&self.file, self.inode, action),
+            Some(doorkeeper) => {
+                let (file, inode) = (Arc::clone(&self.file), self.inode);
+                doorkeeper.run(move || act_inside(&file, inode, action))?
+            }
         }
-        // A namespace is a property of a thread: this one enters, acts and ends.
-        thread::scope(|scope| {
-            scope
-                .spawn(|| {
-                    move_into_link_name_space(self.file.as_fd(), Some(LinkNameSpaceType::Network))?;
-                    action()
-                })
-                .join()
-                .unwrap_or_else(|_| Err(io::Error::other("the thread in the namespace panicked")))
-        })
     }
+}
+
+/// Acts inside a namespace, on the calling thread, which then is again where it was.
+///
+/// A namespace is a property of a thread. None is started for it: where there can be no further
+/// thread, nothing could be seen.
+fn act_inside<T>(
+    namespace: &File,
+    inode: u32,
+    action: impl FnOnce() -> io::Result<T>,
+) -> io::Result<T> {
+    let here = File::open("/proc/thread-self/ns/net")?;
+    if here.metadata()?.ino() == u64::from(inode) {
+        return action();
+    }
+    let enter = |namespace: &File| {
+        move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))
+    };
+    enter(namespace)?;
+    let done = action();
+    enter(&here)?;
+    done
 }
 
 /// What is done inside namespaces.
@@ -117,6 +142,7 @@ type Errand = Box<dyn FnOnce() + Send>;
 /// Capabilities belong to threads: those that parse what services send have none.
 #[derive(Clone, Debug)]
 pub struct Doorkeeper {
+    thread: ThreadId,
     errands: mpsc::SyncSender<Errand>,
 }
 
@@ -130,7 +156,7 @@ impl Doorkeeper {
         // Who has an errand waits for it: no queue is needed.
         let (errands, received) = mpsc::sync_channel::<Errand>(0);
         let (sender, dropped) = mpsc::sync_channel(1);
-        thread::Builder::new()
+        let thread = thread::Builder::new()
             .name("doorkeeper".to_owned())
             .spawn(move || {
                 let outcome = privileges::keep_for_namespaces();
@@ -138,7 +164,7 @@ impl Doorkeeper {
                 // Nobody waits only where the starter has panicked.
                 let _ = sender.send(outcome);
                 if is_dropped {
-                    received.into_iter().for_each(|errand| errand());
+                    received.into_iter().for_each(do_errand);
                 }
             })?;
         let outcome = dropped.recv().map_err(io::Error::other)?;
@@ -147,28 +173,39 @@ impl Doorkeeper {
             kept = kept.join(","),
             "one thread keeps the right to enter network namespaces"
         );
-        Ok(Self { errands })
+        Ok(Self {
+            thread: thread.thread().id(),
+            errands,
+        })
     }
 
     /// Has `action` done by the thread.
     ///
     /// # Errors
-    /// When the thread has ended.
+    /// When the thread has ended, or `action` has panicked.
     pub fn run<T: Send + 'static>(
         &self,
         action: impl FnOnce() -> T + Send + 'static,
     ) -> io::Result<T> {
+        if thread::current().id() == self.thread {
+            return Ok(action());
+        }
         let (sender, result) = mpsc::sync_channel(1);
         let errand: Errand = Box::new(move || {
             // Nobody waits only where the asking thread has panicked.
             let _ = sender.send(action());
         });
-        let has_ended = |_| io::Error::other("the thread for network namespaces has ended");
         self.errands
             .send(errand)
-            .map_err(|_| has_ended(mpsc::RecvError))?;
-        result.recv().map_err(has_ended)
+            .map_err(|_| io::Error::other("the thread for network namespaces has ended"))?;
+        let failed = |_| io::Error::other("the thread for network namespaces panicked");
+        result.recv().map_err(failed)
     }
+}
+
+/// Whoever gave the errand learns of a panic: the others still need the thread.
+fn do_errand(errand: Errand) {
+    let _ = catch_unwind(AssertUnwindSafe(errand));
 }
 
 #[cfg(test)]

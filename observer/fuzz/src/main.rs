@@ -35,7 +35,9 @@ fuzz_target!(|input: &[u8]| {
         }
         3 => {
             let mut entries = 0;
-            let _ = parse_datagram(bytes, |_| entries += 1);
+            let number = bytes.get(8..12).and_then(|number| number.try_into().ok());
+            let number = number.map_or(0, u32::from_ne_bytes);
+            let _ = parse_datagram(bytes, number, |_| entries += 1);
             assert!(entries <= bytes.len());
         }
         4 => sent(bytes),

@@ -1,8 +1,13 @@
 //! The netlink socket: one per network namespace. Blocking; the kernel answers at once.
+//!
+//! A socket on which anything went wrong is closed: what is left of its answer is never read as part
+//! of the next one. The next dump opens another.
 
-use std::io;
+use std::{io, time::Duration};
 
 use netlink_sys::{Socket, SocketAddr as NetlinkAddr, protocols::NETLINK_SOCK_DIAG};
+
+use rustix::net::sockopt::{Timeout, set_socket_timeout};
 
 use super::wire::{self, Entry, Listed, States, WireError};
 use crate::netns::NetworkNamespace;
@@ -19,12 +24,20 @@ pub enum DumpError {
     Wire(#[from] WireError),
 }
 
-/// The kernel fills at most 32 KiB per datagram of a dump: NLMSG_GOODSIZE's upper bound.
-const DATAGRAM: usize = 64 * 1024;
+/// The kernel fills at most 32 KiB per datagram of a dump: `netlink_recvmsg()`.
+const DATAGRAM: usize = 32 * 1024;
+
+/// Longest time for one datagram of an answer. The kernel makes it while it is asked for: it is late
+/// only where something is wrong with it.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Lists sockets of one network namespace.
 pub struct SockDiag {
-    socket: Socket,
+    netns: NetworkNamespace,
+    /// None after an error.
+    socket: Option<Socket>,
+    /// Requests so far, over all of its sockets.
+    requests: u32,
     datagram: Vec<u8>,
 }
 
@@ -34,15 +47,29 @@ impl SockDiag {
     /// # Errors
     /// When the namespace cannot be entered or the kernel has no `sock_diag`.
     pub fn open(netns: &NetworkNamespace) -> io::Result<Self> {
-        let socket = netns.run(|| {
+        let mut diag = Self::closed(netns);
+        diag.socket = Some(diag.connect()?);
+        Ok(diag)
+    }
+
+    /// One that opens its socket when it is used.
+    #[must_use]
+    pub fn closed(netns: &NetworkNamespace) -> Self {
+        Self {
+            netns: netns.clone(),
+            socket: None,
+            requests: 0,
+            datagram: Vec::new(),
+        }
+    }
+
+    fn connect(&self) -> io::Result<Socket> {
+        self.netns.run(|| {
             let mut socket = Socket::new(NETLINK_SOCK_DIAG)?;
             socket.bind_auto()?;
             socket.connect(&NetlinkAddr::new(0, 0))?;
+            set_socket_timeout(&socket, Timeout::Recv, Some(PATIENCE))?;
             Ok(socket)
-        })?;
-        Ok(Self {
-            socket,
-            datagram: vec![0; DATAGRAM],
         })
     }
 
@@ -54,7 +81,7 @@ impl SockDiag {
     /// # Errors
     /// When the kernel does not answer with a complete dump.
     pub fn dump(&mut self, port: u16, states: States) -> Result<Vec<Entry>, DumpError> {
-        let request = wire::request(port, states, false);
+        let request = wire::request(self.number(), port, states, false);
         self.collect(&request, Some, |entry| entry.cookie)
     }
 
@@ -69,7 +96,7 @@ impl SockDiag {
         states: States,
         mut keep: impl FnMut(&Entry) -> Option<T>,
     ) -> Result<Vec<(u64, T)>, DumpError> {
-        let request = wire::request(port, states, true);
+        let request = wire::request(self.number(), port, states, true);
         let keep = |entry: Entry| Some((entry.cookie, keep(&entry)?));
         self.collect(&request, keep, |kept| kept.0)
     }
@@ -85,13 +112,18 @@ impl SockDiag {
         states: States,
         is_wanted: impl Fn(&Entry) -> bool,
     ) -> Result<Vec<Listed>, DumpError> {
-        let request = wire::request(port, states, false);
+        let request = wire::request(self.number(), port, states, false);
         let keep = |entry| {
             let is_wanted = is_wanted(&entry);
             let Entry { cookie, state, .. } = entry;
             is_wanted.then_some(Listed { cookie, state })
         };
         self.collect(&request, keep, |listed| listed.cookie)
+    }
+
+    fn number(&mut self) -> u32 {
+        self.requests = self.requests.wrapping_add(1);
+        self.requests
     }
 
     /// Asks, and keeps of each socket what is to be kept, once.
@@ -102,16 +134,113 @@ impl SockDiag {
         cookie: impl Fn(&T) -> u64,
     ) -> Result<Vec<T>, DumpError> {
         let mut kept = Vec::new();
-        self.socket.send(request, 0)?;
-        loop {
-            let length = self.socket.recv(&mut &mut self.datagram[..], 0)?;
-            if wire::parse(&self.datagram[..length], |entry| kept.extend(keep(entry)))? {
-                break;
-            }
-        }
+        let socket = match self.socket.take() {
+            Some(socket) => socket,
+            None => self.connect()?,
+        };
+        self.receive(&socket, request, |entry| kept.extend(keep(entry)))?;
+        self.socket = Some(socket);
         // The kernel resumes a dump by bucket and position, and may meet a socket twice.
         kept.sort_unstable_by_key(&cookie);
         kept.dedup_by_key(|one| cookie(one));
         Ok(kept)
+    }
+
+    fn receive(
+        &mut self,
+        socket: &Socket,
+        request: &[u8],
+        mut each: impl FnMut(Entry),
+    ) -> Result<(), DumpError> {
+        self.datagram.resize(DATAGRAM, 0);
+        socket.send(request, 0)?;
+        loop {
+            let received = socket.recv(&mut &mut self.datagram[..], libc::MSG_TRUNC);
+            let length = received.map_err(|error| match error.kind() {
+                io::ErrorKind::WouldBlock => io::ErrorKind::TimedOut.into(),
+                _ => error,
+            })?;
+            // What did not fit is lost.
+            let datagram = self.datagram.get(..length).ok_or(WireError::Malformed)?;
+            if wire::parse(datagram, self.requests, &mut each)? {
+                return Ok(());
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, TcpListener, TcpStream};
+
+    use super::*;
+    use crate::config::Netns;
+
+    fn sock_diag() -> SockDiag {
+        let netns = NetworkNamespace::open(&Netns::SelfNs).expect("one's own");
+        SockDiag::open(&netns).expect("sock_diag")
+    }
+
+    /// A listener and its connections, of which nobody has accepted any.
+    fn connected(count: usize) -> (TcpListener, Vec<TcpStream>) {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("listen");
+        rustix::net::listen(&listener, 1_024).expect("a longer queue");
+        let address = listener.local_addr().expect("its address");
+        let connect = |_| TcpStream::connect(address).expect("connect");
+        let clients = (0..count).map(connect).collect();
+        (listener, clients)
+    }
+
+    fn port((listener, _): &(TcpListener, Vec<TcpStream>)) -> u16 {
+        listener.local_addr().expect("its address").port()
+    }
+
+    #[test]
+    fn what_is_left_of_an_answer_is_not_read_as_the_next_one() {
+        // More than a datagram holds, by far.
+        let many = connected(900);
+        let few = connected(3);
+        let mut diag = sock_diag();
+        let whole = wire::request(diag.number(), port(&many), States::OPEN, false);
+        let socket = diag.socket.take().expect("it is open");
+        let mut listed = 0;
+        diag.datagram.resize(DATAGRAM, 0);
+        socket.send(&whole, 0).expect("ask");
+        let length = socket.recv(&mut &mut diag.datagram[..], 0).expect("answer");
+        let first = wire::parse(&diag.datagram[..length], diag.requests, |_| listed += 1);
+        assert!(
+            !first.expect("a part") && listed > 0,
+            "{listed} in one part"
+        );
+        // As it was left by a dump that failed in the middle.
+        diag.socket = Some(socket);
+
+        let refused = diag.dump(port(&few), States::OPEN);
+        assert!(refused.is_err(), "{refused:?}");
+        for _ in 0..2 {
+            let entries = diag.dump(port(&few), States::OPEN).expect("a dump");
+            let ports: Vec<_> = entries.iter().map(|entry| entry.local.port()).collect();
+            assert_eq!(ports, [port(&few); 3]);
+        }
+        let all = diag.dump(port(&many), States::OPEN).expect("a dump");
+        assert_eq!(all.len(), 900);
+    }
+
+    #[test]
+    fn a_kernel_that_does_not_answer_is_an_error_and_the_next_dump_is_whole() {
+        let few = connected(3);
+        let mut diag = sock_diag();
+        let mut request = wire::request(diag.number(), port(&few), States::OPEN, false);
+        // Without NLM_F_REQUEST the kernel answers nothing at all.
+        request[6] = 0;
+        let began = std::time::Instant::now();
+        let silent = diag.collect(&request, Some, |entry| entry.cookie);
+        let Err(DumpError::Io(error)) = silent else {
+            panic!("{silent:?}")
+        };
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        assert!(began.elapsed() >= PATIENCE);
+        let entries = diag.dump(port(&few), States::OPEN).expect("a dump");
+        assert_eq!(entries.len(), 3);
     }
 }

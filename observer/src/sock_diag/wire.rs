@@ -25,6 +25,12 @@ pub enum WireError {
     /// The kernel refused the request.
     #[error("the kernel refused the dump")]
     Refused(#[source] io::Error),
+    /// The answer to another request.
+    #[error("the answer belongs to another request")]
+    Unrelated,
+    /// What was listed changed meanwhile in a way that the kernel cannot make up for.
+    #[error("the kernel's list changed while it was read: it may lack sockets")]
+    Interrupted,
 }
 
 /// Bytes of `struct nlmsghdr`.
@@ -33,6 +39,8 @@ const NETLINK_HEADER: usize = 16;
 const ERROR: u16 = 2;
 /// `NLMSG_DONE`.
 const DONE: u16 = 3;
+/// `NLM_F_DUMP_INTR`: the list is not consistent.
+const INTERRUPTED: u16 = 0x10;
 /// `TCPDIAG_GETSOCK`: the request, and each socket of the answer.
 const GET_SOCKETS: u16 = 18;
 /// `NLM_F_REQUEST | NLM_F_DUMP`.
@@ -148,8 +156,10 @@ impl Info {
     }
 }
 
-/// The request that lists the sockets with a local port, of both families.
+/// The request that lists the sockets with a local port, of both families. Each part of its answer
+/// bears its number.
 pub(super) fn request(
+    number: u32,
     port: u16,
     states: States,
     with_info: bool,
@@ -160,6 +170,7 @@ pub(super) fn request(
     put(0, &length.to_ne_bytes());
     put(4, &GET_SOCKETS.to_ne_bytes());
     put(6, &DUMP.to_ne_bytes());
+    put(8, &number.to_ne_bytes());
     // Of `struct inet_diag_req`: family (not looked at), idiag_ext, id.idiag_sport, idiag_states.
     put(NETLINK_HEADER, &[INET]);
     if with_info {
@@ -170,15 +181,26 @@ pub(super) fn request(
     bytes
 }
 
-/// Reads one datagram of an answer, socket by socket; returns whether the dump is complete.
+/// Reads one datagram of the answer to the request of this number, socket by socket; returns whether
+/// the dump is complete.
 ///
 /// # Errors
-/// When the kernel refused the dump, or sent what no kernel sends.
-pub fn parse(mut datagram: &[u8], mut each: impl FnMut(Entry)) -> Result<bool, WireError> {
+/// When the kernel refused the dump, or sent what no kernel sends, or what answers no such request.
+pub fn parse(
+    mut datagram: &[u8],
+    number: u32,
+    mut each: impl FnMut(Entry),
+) -> Result<bool, WireError> {
     while !datagram.is_empty() {
         let length = u32::from_ne_bytes(field(datagram, 0)?) as usize;
         let body = datagram.get(NETLINK_HEADER..length);
         let body = body.ok_or(WireError::Malformed)?;
+        if u32::from_ne_bytes(field(datagram, 8)?) != number {
+            return Err(WireError::Unrelated);
+        }
+        if u16::from_ne_bytes(field(datagram, 6)?) & INTERRUPTED != 0 {
+            return Err(WireError::Interrupted);
+        }
         match u16::from_ne_bytes(field(datagram, 4)?) {
             GET_SOCKETS => {
                 if let Some(entry) = entry(body)? {
@@ -274,6 +296,7 @@ mod tests {
     use super::*;
 
     const V4: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+    const NUMBER: u32 = 7;
 
     /// As the kernel writes it, field by field in its order.
     fn answer(local: IpAddr, timer: u8, attributes: &[u8]) -> Vec<u8> {
@@ -302,7 +325,9 @@ mod tests {
     fn message(kind: u16, body: &[u8]) -> Vec<u8> {
         let mut bytes = (16 + body.len() as u32).to_ne_bytes().to_vec();
         bytes.extend(kind.to_ne_bytes());
-        bytes.extend([0; 10]);
+        bytes.extend([0; 2]);
+        bytes.extend(NUMBER.to_ne_bytes());
+        bytes.extend([0; 4]);
         bytes.extend(body);
         bytes.resize(bytes.len().next_multiple_of(4), 0);
         bytes
@@ -310,7 +335,7 @@ mod tests {
 
     fn parsed(datagram: &[u8]) -> Vec<Entry> {
         let mut entries = Vec::new();
-        parse(datagram, |entry| entries.push(entry)).expect("a dump");
+        parse(datagram, NUMBER, |entry| entries.push(entry)).expect("a dump");
         entries
     }
 
@@ -341,16 +366,26 @@ mod tests {
     #[test]
     fn a_dump_ends_with_done_or_with_the_errno_of_its_refusal() {
         let mut datagram = answer(V4, 0, &[]).repeat(2);
-        assert!(!parse(&datagram, |_| {}).unwrap());
+        assert!(!parse(&datagram, NUMBER, |_| {}).unwrap());
         datagram.extend(message(DONE, &0_i32.to_ne_bytes()));
-        assert!(parse(&datagram, |_| {}).unwrap());
+        assert!(parse(&datagram, NUMBER, |_| {}).unwrap());
         for kind in [DONE, ERROR] {
             let refused = message(kind, &(-1_i32).to_ne_bytes());
-            let Err(WireError::Refused(error)) = parse(&refused, |_| {}) else {
+            let Err(WireError::Refused(error)) = parse(&refused, NUMBER, |_| {}) else {
                 panic!("not refused");
             };
             assert_eq!(error.kind(), io::ErrorKind::PermissionDenied);
         }
+    }
+
+    #[test]
+    fn the_answer_to_another_request_is_refused_and_so_is_an_interrupted_one() {
+        let mut datagram = answer(V4, 0, &[]).repeat(2);
+        let other = parse(&datagram, NUMBER + 1, |_| panic!("it is another's"));
+        assert!(matches!(other, Err(WireError::Unrelated)));
+        datagram[6] = INTERRUPTED as u8;
+        let interrupted = parse(&datagram, NUMBER, |_| panic!("it may be wrong"));
+        assert!(matches!(interrupted, Err(WireError::Interrupted)));
     }
 
     #[test]
@@ -374,7 +409,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_datagram_panics(datagram in proptest::collection::vec(any::<u8>(), 0..400)) {
-            let _ = parse(&datagram, |_| {});
+            let _ = parse(&datagram, NUMBER, |_| {});
         }
 
         #[test]
@@ -383,7 +418,7 @@ mod tests {
             let length = datagram.len();
             datagram[at % length] = byte;
             datagram.truncate(length.saturating_sub(cut));
-            let _ = parse(&datagram, |_| {});
+            let _ = parse(&datagram, NUMBER, |_| {});
         }
     }
 }

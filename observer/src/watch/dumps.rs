@@ -72,7 +72,7 @@ impl Endpoint {
     pub fn details<T>(
         &self,
         is_wanted: impl Fn(&Entry) -> bool,
-        tell: impl Fn(&Entry, Option<&Socket>) -> T,
+        mut tell: impl FnMut(&Entry, Option<&Socket>) -> T,
     ) -> Result<Vec<T>, WitnessError> {
         let place = self.place()?;
         let others = self.others(&place);
@@ -89,7 +89,7 @@ impl Endpoint {
             Some(tell(entry, tracked.flatten().as_ref()))
         };
         let port = self.listen().port;
-        let told = lock(&place.connections).dump_with_info(port, States::OPEN, keep)?;
+        let told = lock(&place.details).dump_with_info(port, States::OPEN, keep)?;
         match failure {
             Some(error) => Err(error.into()),
             None => Ok(told.into_iter().map(|(_, told)| told).collect()),

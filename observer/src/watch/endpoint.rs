@@ -130,7 +130,9 @@ impl Endpoint {
             return Ok(false);
         }
         let (netns, listen, has_programs) = (self.netns.clone(), self.listen, self.has_programs());
-        let opened = self.act(move || Place::open(&netns, listen, known, has_programs))?;
+        let doorkeeper = self.doorkeeper.clone();
+        let opened =
+            self.act(move || Place::open(&netns, listen, known, has_programs, doorkeeper))?;
         match opened {
             Ok(None) => Ok(false),
             Ok(Some(place)) => {

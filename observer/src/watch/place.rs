@@ -16,7 +16,7 @@ use observer_ebpf::TargetKey;
 use super::{listing::Snmp, lock};
 use crate::{
     config::{Listen, Netns},
-    netns::{NetnsError, NetworkNamespace},
+    netns::{Doorkeeper, NetnsError, NetworkNamespace},
     probe::MapAccessError,
     sock_diag::SockDiag,
 };
@@ -74,6 +74,8 @@ pub(super) struct Place {
     pub(super) key: TargetKey,
     /// Lists the connections, which takes long where there are many.
     pub(super) connections: Mutex<SockDiag>,
+    /// Lists them for people and for whoever looks for suspects: no check waits for it.
+    pub(super) details: Mutex<SockDiag>,
     /// Lists the listening sockets, which is never to wait for the other.
     pub(super) listeners: Mutex<SockDiag>,
     /// The namespace's counters, where no program counts.
@@ -87,8 +89,9 @@ impl Place {
         listen: Listen,
         known: Option<u32>,
         has_programs: bool,
+        doorkeeper: Option<Doorkeeper>,
     ) -> Result<Option<Self>, PlaceError> {
-        let namespace = NetworkNamespace::open(netns)?;
+        let namespace = NetworkNamespace::open(netns)?.through(doorkeeper);
         if known == Some(namespace.inode()) {
             return Ok(None);
         }
@@ -100,6 +103,7 @@ impl Place {
             Ok(Some(Self {
                 key: key(namespace.inode(), listen),
                 connections: Mutex::new(SockDiag::open(&namespace)?),
+                details: Mutex::new(SockDiag::closed(&namespace)),
                 listeners: Mutex::new(SockDiag::open(&namespace)?),
                 snmp,
             }))
