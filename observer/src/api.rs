@@ -1,5 +1,6 @@
 //! What the observer says over HTTP, as JSON: every type that is serialised, and who asks for it.
 
+mod bounded;
 mod client;
 mod history;
 mod reasoning;
@@ -11,7 +12,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     check::{Blind, Verdict},
-    config::Counts,
+    config::{Counts, MAX_TARGETS},
+    sockets::MOST as MAX_SOCKETS,
     watch::{observation::Observation, target::Target},
 };
 
@@ -27,6 +29,7 @@ pub type Word = Cow<'static, str>;
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct TargetList {
     /// Every target, as configured.
+    #[serde(deserialize_with = "bounded::at_most::<MAX_TARGETS, _, _>")]
     pub targets: Vec<TargetReport>,
 }
 
@@ -106,6 +109,7 @@ pub struct SocketList {
     /// Of those, the ones that were asked for; the list may be shorter than that.
     pub matching: usize,
     /// The list.
+    #[serde(deserialize_with = "bounded::at_most::<MAX_SOCKETS, _, _>")]
     pub sockets: Vec<SocketReport>,
 }
 

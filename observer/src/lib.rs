@@ -5,6 +5,7 @@
 
 pub mod api;
 pub mod args;
+pub mod blocking;
 mod chain;
 pub mod check;
 pub mod claim;
@@ -14,6 +15,7 @@ pub mod http;
 pub mod instruments;
 pub mod memory;
 pub mod netns;
+pub mod printable;
 pub mod privileges;
 pub mod probe;
 mod similar;

@@ -17,7 +17,7 @@ use crate::{
 /// What one answer may cost: an observer of 256 targets says some megabytes.
 const LIMITS: Limits = Limits {
     deadline: Duration::from_secs(30),
-    body: 64 << 20,
+    body: 16 << 20,
 };
 
 /// Asks one observer.
@@ -152,6 +152,20 @@ async fn get<T: DeserializeOwned>(fetcher: &mut Fetcher) -> Result<T, ClientErro
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn lists_of_an_answer_have_a_limit() {
+        let check = r#"{"at":"","verdict":"","rule":""}"#;
+        let history = |count: usize| {
+            let checks = vec![check; count].join(",");
+            let text = format!(r#"{{"name":"x","checks":[{checks}]}}"#);
+            serde_json::from_str::<HistoryReport>(&text)
+        };
+        let most = crate::check::History::MOST;
+        assert_eq!(history(most).unwrap().checks.len(), most);
+        let error = history(most + 1).unwrap_err().to_string();
+        assert!(error.contains("a list of at most 720"), "{error}");
+    }
 
     #[test]
     fn paths_are_below_the_page() {

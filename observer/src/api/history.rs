@@ -4,15 +4,19 @@ use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Word, rfc3339};
-use crate::{check::Record, watch::target::Target};
+use super::{Word, bounded::at_most, rfc3339};
+use crate::{
+    check::{History, Record},
+    watch::target::Target,
+};
 
 /// The last checks of a target, oldest first.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct HistoryReport {
     /// The target's name.
     pub name: String,
-    /// At most [`History::MOST`](crate::check::History::MOST).
+    /// At most [`History::MOST`].
+    #[serde(deserialize_with = "at_most::<{ History::MOST }, _, _>")]
     pub checks: Vec<CheckReport>,
 }
 

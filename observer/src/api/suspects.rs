@@ -4,7 +4,7 @@ use std::{fmt::Write as _, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use super::Word;
+use super::{Word, bounded::at_most};
 use crate::check::{Kind, Source, Suspect, Suspects};
 
 /// Most peers that are named in a sentence.
@@ -20,6 +20,7 @@ pub struct SuspectsReport {
     /// Why the service's list was of no use, where it has one.
     pub failure: Option<String>,
     /// The first of them: by kind, the oldest first; at most 100.
+    #[serde(deserialize_with = "at_most::<{ Suspects::MOST }, _, _>")]
     pub list: Vec<SuspectReport>,
 }
 

@@ -1,6 +1,6 @@
-//! The body of a scrape: unpacked while it comes in, never beyond its limit.
+//! The body of a scrape: unpacked and handed on while it comes in, never beyond its limit.
 //!
-//! Pure: it knows neither HTTP nor what the bytes mean.
+//! Pure: it knows neither HTTP nor what the bytes mean to whom they are handed.
 
 use std::io::{self, Write};
 
@@ -20,6 +20,9 @@ pub enum BodyError {
     /// Bytes that are no gzip, or a gzip stream that is cut off.
     #[error("the body cannot be unpacked")]
     Gzip(#[source] io::Error),
+    /// Whom it was handed to takes no more of it.
+    #[error("the body was not read to its end")]
+    Refused(#[source] io::Error),
 }
 
 /// Where the bytes of a body are counted.
@@ -40,44 +43,54 @@ impl std::fmt::Display for Form {
     }
 }
 
-/// Takes the bytes of a body.
-pub(super) struct Sink {
-    decoder: Decoder,
+/// Takes the bytes of a body, and hands them to `W`.
+pub(super) struct Sink<W: Write> {
+    decoder: Decoder<W>,
     /// Bytes so far on the wire.
     received: usize,
     limit: usize,
 }
 
-enum Decoder {
-    Identity(Bounded),
-    Gzip(Box<MultiGzDecoder<Bounded>>),
+enum Decoder<W: Write> {
+    Identity(Bounded<W>),
+    Gzip(Box<MultiGzDecoder<Bounded<W>>>),
 }
 
-/// A buffer that refuses to grow beyond its limit.
-struct Bounded {
-    bytes: Vec<u8>,
-    limit: usize,
+/// Hands on no more than its limit.
+struct Bounded<W> {
+    reader: W,
+    /// Bytes that may follow.
+    room: usize,
+    last: Option<u8>,
     is_full: bool,
+    is_refused: bool,
 }
 
-impl Sink {
+impl<W: Write> Sink<W> {
     /// A sink for at most `limit` bytes, packed or not. `length` is what the sender announced.
-    pub(super) fn new(is_gzip: bool, length: Option<u64>, limit: usize) -> Result<Self, BodyError> {
+    pub(super) fn new(
+        is_gzip: bool,
+        length: Option<u64>,
+        limit: usize,
+        reader: W,
+    ) -> Result<Self, BodyError> {
         if length.is_some_and(|length| length > limit as u64) {
             return Err(BodyError::TooLarge {
                 limit,
                 form: Form::Wire,
             });
         }
-        let buffer = Bounded {
-            bytes: Vec::new(),
-            limit,
+        let bounded = Bounded {
+            reader,
+            room: limit,
+            last: None,
             is_full: false,
+            is_refused: false,
         };
         let decoder = if is_gzip {
-            Decoder::Gzip(Box::new(MultiGzDecoder::new(buffer)))
+            Decoder::Gzip(Box::new(MultiGzDecoder::new(bounded)))
         } else {
-            Decoder::Identity(buffer)
+            Decoder::Identity(bounded)
         };
         Ok(Self {
             decoder,
@@ -94,49 +107,56 @@ impl Sink {
                 form: Form::Wire,
             });
         }
-        match &mut self.decoder {
-            Decoder::Identity(buffer) => {
-                buffer.bytes.extend_from_slice(data);
-                Ok(())
-            }
-            Decoder::Gzip(decoder) => {
-                let outcome = decoder.write_all(data);
-                outcome.map_err(|error| gzip_error(decoder.get_ref(), error))
-            }
+        let written = match &mut self.decoder {
+            Decoder::Identity(bounded) => bounded.write_all(data),
+            Decoder::Gzip(decoder) => decoder.write_all(data),
+        };
+        written.map_err(|error| self.failed(error))
+    }
+
+    /// The body is complete: its last byte, unpacked.
+    pub(super) fn finish(mut self) -> Result<Option<u8>, BodyError> {
+        let finished = match &mut self.decoder {
+            Decoder::Identity(_) => Ok(()),
+            Decoder::Gzip(decoder) => decoder.try_finish(),
+        };
+        finished.map_err(|error| self.failed(error))?;
+        Ok(self.bounded().last)
+    }
+
+    fn bounded(&self) -> &Bounded<W> {
+        match &self.decoder {
+            Decoder::Identity(bounded) => bounded,
+            Decoder::Gzip(decoder) => decoder.get_ref(),
         }
     }
 
-    /// The whole body.
-    pub(super) fn finish(self) -> Result<Vec<u8>, BodyError> {
-        match self.decoder {
-            Decoder::Identity(buffer) => Ok(buffer.bytes),
-            Decoder::Gzip(mut decoder) => {
-                let outcome = decoder.try_finish();
-                outcome.map_err(|error| gzip_error(decoder.get_ref(), error))?;
-                Ok(std::mem::take(&mut decoder.get_mut().bytes))
+    fn failed(&self, error: io::Error) -> BodyError {
+        let bounded = self.bounded();
+        if bounded.is_full {
+            BodyError::TooLarge {
+                limit: self.limit,
+                form: Form::Unpacked,
             }
+        } else if bounded.is_refused {
+            BodyError::Refused(error)
+        } else {
+            BodyError::Gzip(error)
         }
     }
 }
 
-fn gzip_error(buffer: &Bounded, error: io::Error) -> BodyError {
-    if buffer.is_full {
-        BodyError::TooLarge {
-            limit: buffer.limit,
-            form: Form::Unpacked,
-        }
-    } else {
-        BodyError::Gzip(error)
-    }
-}
-
-impl Write for Bounded {
+impl<W: Write> Write for Bounded<W> {
     fn write(&mut self, data: &[u8]) -> io::Result<usize> {
-        if data.len() > self.limit - self.bytes.len() {
+        let Some(room) = self.room.checked_sub(data.len()) else {
             self.is_full = true;
             return Err(io::ErrorKind::FileTooLarge.into());
-        }
-        self.bytes.extend_from_slice(data);
+        };
+        let taken = self.reader.write_all(data);
+        self.is_refused = taken.is_err();
+        taken?;
+        self.room = room;
+        self.last = data.last().copied().or(self.last);
         Ok(data.len())
     }
 

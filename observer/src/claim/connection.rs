@@ -4,6 +4,7 @@
 //! the answer means is `fetch`'s.
 
 use std::io;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use http::{Request, Response};
@@ -18,7 +19,7 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsConnector;
 use url::{Host, Url};
 
-use super::trust;
+use super::{resolve::resolve, trust};
 
 /// Most bytes of a response's header. Unit: bytes.
 const MAX_HEAD: usize = 64 << 10;
@@ -125,8 +126,24 @@ impl Origin {
         &self.host_header
     }
 
-    pub(super) async fn connect(&self) -> Result<Connection, ConnectError> {
-        let stream = self.connect_tcp().await?;
+    /// Where it is now, address by address.
+    pub(super) async fn resolve(&self) -> Result<Vec<SocketAddr>, ConnectError> {
+        let addresses = match &self.host {
+            Host::Ipv4(address) => [IpAddr::V4(*address)].into(),
+            Host::Ipv6(address) => [IpAddr::V6(*address)].into(),
+            Host::Domain(name) => resolve(name).await.map_err(ConnectError::Resolve)?,
+        };
+        let addresses = addresses.iter();
+        Ok(addresses.map(|ip| (*ip, self.port).into()).collect())
+    }
+
+    /// Connects to the first of these addresses that takes connections.
+    pub(super) async fn connect(
+        &self,
+        addresses: &[SocketAddr],
+    ) -> Result<Connection, ConnectError> {
+        let stream = TcpStream::connect(addresses).await;
+        let stream = stream.map_err(ConnectError::Tcp)?;
         // Without it, the few small writes of a request may wait for acknowledgements.
         stream.set_nodelay(true).map_err(ConnectError::Tcp)?;
         match &self.tls {
@@ -136,19 +153,6 @@ impl Origin {
                 Connection::open(stream.map_err(trust::failed)?).await
             }
         }
-    }
-
-    async fn connect_tcp(&self) -> Result<TcpStream, ConnectError> {
-        let stream = match &self.host {
-            Host::Ipv4(address) => TcpStream::connect((*address, self.port)).await,
-            Host::Ipv6(address) => TcpStream::connect((*address, self.port)).await,
-            Host::Domain(name) => {
-                let addresses = tokio::net::lookup_host((name.as_str(), self.port)).await;
-                let addresses: Vec<_> = addresses.map_err(ConnectError::Resolve)?.collect();
-                TcpStream::connect(&addresses[..]).await
-            }
-        };
-        stream.map_err(ConnectError::Tcp)
     }
 }
 

@@ -7,6 +7,7 @@
 //! used, for a claim is read where the configuration says. It knows no metric.
 
 use std::fmt;
+use std::io::Write;
 use std::time::{Duration, Instant};
 
 use http::header::{
@@ -23,8 +24,12 @@ use super::body::{BodyError, Sink};
 use super::connection::{ConnectError, Connection, Origin};
 use super::exposition::Format;
 use super::selection::Expected;
+use crate::blocking::Places;
 
 const AGENT: &str = concat!("plumbline-observer/", env!("CARGO_PKG_VERSION"));
+
+/// Secrets that are read at once.
+static FILES: Places = Places::new(4);
 
 /// Most bytes of a header that an error shows, before escaping.
 const EXCERPT: usize = 80;
@@ -74,7 +79,11 @@ pub struct Scrape {
 /// How far a scrape came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stage {
-    /// Resolving the name, connecting, the TLS handshake.
+    /// Reading the secret that the target wants, where it wants one.
+    Secret,
+    /// Looking up the host's name.
+    Resolve,
+    /// Connecting, the TLS handshake.
     Connect,
     /// The request, up to the end of the response's header.
     Head,
@@ -85,6 +94,8 @@ pub enum Stage {
 impl fmt::Display for Stage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::Secret => "reading the secret",
+            Self::Resolve => "looking up the host's name",
             Self::Connect => "connecting",
             Self::Head => "waiting for the answer",
             Self::Body => "reading the body",
@@ -175,6 +186,7 @@ impl FetchError {
             Self::Encoding { .. } => "unknown_encoding",
             Self::Body(BodyError::TooLarge { .. }) => "body_too_large",
             Self::Body(BodyError::Gzip(_)) => "gzip_malformed",
+            Self::Body(BodyError::Refused(_)) => "body_refused",
         }
     }
 
@@ -220,10 +232,8 @@ impl Fetcher {
     /// When no complete exposition came within the limits; the connection is then given up.
     pub async fn fetch(&mut self) -> Result<Scrape, FetchError> {
         let started = Instant::now();
-        let mut stage = Stage::Connect;
-        let after = self.limits.deadline;
-        let exchange = tokio::time::timeout(after, self.exchange(&mut stage)).await;
-        let (body, format) = exchange.map_err(|_| FetchError::Deadline { after, stage })??;
+        let mut body = Vec::new();
+        let format = self.fetch_into(&mut body).await?;
         Ok(Scrape {
             body,
             format,
@@ -232,14 +242,33 @@ impl Fetcher {
         })
     }
 
-    async fn exchange(&mut self, stage: &mut Stage) -> Result<(Vec<u8>, Format), FetchError> {
+    /// Fetches once, and hands the body on as it comes, unpacked. What it is handed to may refuse
+    /// it, and then ends the exchange.
+    ///
+    /// # Errors
+    /// When nothing complete came within the limits, or it was refused.
+    pub(super) async fn fetch_into(
+        &mut self,
+        reader: impl Write + Send,
+    ) -> Result<Format, FetchError> {
+        let mut stage = Stage::Secret;
+        let after = self.limits.deadline;
+        let exchange = tokio::time::timeout(after, self.exchange(reader, &mut stage)).await;
+        exchange.map_err(|_| FetchError::Deadline { after, stage })?
+    }
+
+    async fn exchange(
+        &mut self,
+        reader: impl Write + Send,
+        stage: &mut Stage,
+    ) -> Result<Format, FetchError> {
         let request = self.request().await?;
         let (response, connection) = self.ask(request, stage).await?;
         *stage = Stage::Body;
-        let scrape = self.read(response).await?;
+        let format = self.read(response, reader).await?;
         // Only a connection whose exchange went well is used again.
         self.idle = Some(connection);
-        Ok(scrape)
+        Ok(format)
     }
 
     /// Sends the request, over the idle connection if there is one.
@@ -256,10 +285,13 @@ impl Fetcher {
             match connection.send(request.clone()).await {
                 Ok(response) => return Ok((response, connection)),
                 Err(error) if error.is_parse() => return Err(FetchError::Malformed(error)),
-                Err(_) => *stage = Stage::Connect,
+                Err(_) => {}
             }
         }
-        let mut connection = self.origin.connect().await?;
+        *stage = Stage::Resolve;
+        let addresses = self.origin.resolve().await?;
+        *stage = Stage::Connect;
+        let mut connection = self.origin.connect(&addresses).await?;
         *stage = Stage::Head;
         match connection.send(request).await {
             Ok(response) => Ok((response, connection)),
@@ -278,14 +310,17 @@ impl Fetcher {
             .expect("a parsed URL's path and host are valid in HTTP");
         if let Some(authorization) = self.authorization.clone() {
             // The file may be on a disk that is slow.
-            let header = tokio::task::spawn_blocking(move || authorization.read_header());
-            let header = header.await.expect("reading a file does not panic")?;
+            let header = FILES.run(move || authorization.read_header()).await?;
             request.headers_mut().insert(AUTHORIZATION, header);
         }
         Ok(request)
     }
 
-    async fn read(&self, response: Response<Incoming>) -> Result<(Vec<u8>, Format), FetchError> {
+    async fn read(
+        &self,
+        response: Response<Incoming>,
+        reader: impl Write + Send,
+    ) -> Result<Format, FetchError> {
         let (head, mut body) = response.into_parts();
         check_status(head.status, &head.headers)?;
         let format = match self.expected {
@@ -296,22 +331,22 @@ impl Fetcher {
         let length = body.size_hint().exact();
         let is_delimited = length.is_some() || head.headers.contains_key(TRANSFER_ENCODING);
 
-        let mut sink = Sink::new(is_gzip, length, self.limits.body)?;
+        let mut sink = Sink::new(is_gzip, length, self.limits.body, reader)?;
         while let Some(frame) = body.frame().await {
             let frame = frame.map_err(|error| FetchError::of_hyper(Stage::Body, error))?;
             if let Some(data) = frame.data_ref() {
                 sink.write(data)?;
             }
         }
-        let body = sink.finish()?;
+        let last = sink.finish()?;
         // Where only the end of the connection ends the body, a service that dies has sent a
         // shorter one. OpenMetrics and JSON say where they end; text at least ends its last line.
         let has_end = self.expected == Expected::Json || format == Format::OpenMetrics;
-        let is_cut_off = !is_delimited && !has_end && body.last() != Some(&b'\n');
+        let is_cut_off = !is_delimited && !has_end && last != Some(b'\n');
         if is_cut_off {
             Err(FetchError::CutOff)
         } else {
-            Ok((body, format))
+            Ok(format)
         }
     }
 }

@@ -3,21 +3,30 @@
 //! `peer` is needed, `id` and `opened_at` tell one connection of a peer from the next, and other
 //! keys are ignored. A list of which one line cannot be read is of no use: what it does not say
 //! would be taken for a connection that the service does not know. It knows no kernel and no drift.
+//!
+//! A list is read line by line while it comes, and of a line nothing is kept but what is needed: what
+//! a service says costs no more memory than its connections do.
 
 use std::{
+    borrow::Cow,
     hash::{DefaultHasher, Hash as _, Hasher as _},
+    io::{self, Write},
+    mem,
     net::{IpAddr, SocketAddr},
     time::{Duration, SystemTime},
 };
 
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::value::RawValue;
 use url::Url;
 
 use super::{Access, FetchError, Fetcher, Limits, shown};
 
 /// Most connections of one list: as many as the observer tracks by default.
 pub const MAX_LISTED: usize = 262_144;
+
+/// Longest line of a list. Unit: bytes.
+const MAX_LINE: usize = 16 << 10;
 
 /// Longest peer that is shown in an error, before escaping. Unit: bytes.
 const EXCERPT: usize = 60;
@@ -62,18 +71,45 @@ pub enum ListError {
         /// What it says, bounded and escaped.
         peer: String,
     },
+    /// A line is longer than allowed.
+    #[error("line {line} is longer than {MAX_LINE} bytes")]
+    LongLine {
+        /// Counted from 1.
+        line: usize,
+    },
     /// More connections than allowed.
     #[error("more than {MAX_LISTED} connections are listed")]
     TooMany,
 }
 
+/// What a line says. Other values than a peer are kept as they are written: whatever is in them, they
+/// are no larger than their line.
 #[derive(Deserialize)]
-struct Line {
-    peer: String,
-    #[serde(default)]
-    id: Value,
-    #[serde(default)]
-    opened_at: Value,
+struct Line<'a> {
+    #[serde(borrow)]
+    peer: Cow<'a, str>,
+    #[serde(borrow)]
+    id: Option<&'a RawValue>,
+    #[serde(borrow)]
+    opened_at: Option<&'a RawValue>,
+}
+
+/// A connection of a list that is being read.
+struct Connection {
+    peer: SocketAddr,
+    identity: u64,
+    opened_at: Option<SystemTime>,
+}
+
+/// Reads a list as it comes, in whatever parts.
+#[derive(Default)]
+struct Reader {
+    connections: Vec<Connection>,
+    /// Lines that were read.
+    lines: usize,
+    /// The beginning of the next one.
+    rest: Vec<u8>,
+    refused: Option<ListError>,
 }
 
 impl Lister {
@@ -96,10 +132,13 @@ impl Lister {
     /// # Errors
     /// When no complete list came within the limits.
     pub async fn read(&mut self) -> Result<Vec<Listed>, ListError> {
-        let scrape = self.fetcher.fetch().await.map_err(ListError::Fetch)?;
-        let now = SystemTime::now();
-        let parsed = tokio::task::spawn_blocking(move || read_list(&scrape.body, now));
-        parsed.await.expect("a parser does not panic")
+        let mut reader = Reader::default();
+        let fetched = self.fetcher.fetch_into(&mut reader).await;
+        match (fetched, reader.refused.take()) {
+            (Ok(_), _) => reader.finish(SystemTime::now()),
+            (Err(_), Some(refused)) => Err(refused),
+            (Err(error), None) => Err(ListError::Fetch(error)),
+        }
     }
 
     /// The URL without what may be secret in it.
@@ -113,28 +152,98 @@ impl Lister {
 /// # Errors
 /// At the first line that is no connection.
 pub fn read_list(body: &[u8], now: SystemTime) -> Result<Vec<Listed>, ListError> {
-    let mut list = Vec::new();
-    for (line, text) in (1..).zip(body.split(|&byte| byte == b'\n')) {
-        if text.trim_ascii().is_empty() {
-            continue;
+    let mut reader = Reader::default();
+    match reader.take(body) {
+        Ok(()) => reader.finish(now),
+        Err(error) => Err(error),
+    }
+}
+
+impl Reader {
+    /// The next part of the list, of any length.
+    fn take(&mut self, mut part: &[u8]) -> Result<(), ListError> {
+        while let Some(end) = part.iter().position(|&byte| byte == b'\n') {
+            let (line, following) = (&part[..end], &part[end + 1..]);
+            if self.rest.is_empty() {
+                self.take_line(line)?;
+            } else {
+                self.keep(line)?;
+                let whole = mem::take(&mut self.rest);
+                self.take_line(&whole)?;
+            }
+            part = following;
         }
-        if list.len() == MAX_LISTED {
+        self.keep(part)
+    }
+
+    /// Keeps the beginning of a line.
+    fn keep(&mut self, part: &[u8]) -> Result<(), ListError> {
+        if self.rest.len() + part.len() > MAX_LINE {
+            let line = self.lines + 1;
+            return Err(ListError::LongLine { line });
+        }
+        self.rest.extend_from_slice(part);
+        Ok(())
+    }
+
+    fn take_line(&mut self, text: &[u8]) -> Result<(), ListError> {
+        self.lines += 1;
+        let line = self.lines;
+        if text.trim_ascii().is_empty() {
+            return Ok(());
+        }
+        if text.len() > MAX_LINE {
+            return Err(ListError::LongLine { line });
+        }
+        if self.connections.len() == MAX_LISTED {
             return Err(ListError::TooMany);
         }
-        let said: Line =
+        let said: Line<'_> =
             serde_json::from_slice(text).map_err(|source| ListError::Line { line, source })?;
         let Some(peer) = address(&said.peer) else {
             let excerpt = &said.peer.as_bytes()[..said.peer.len().min(EXCERPT)];
             let peer = excerpt.escape_ascii().to_string();
             return Err(ListError::Peer { line, peer });
         };
-        list.push(Listed {
+        self.connections.push(Connection {
             peer,
             identity: identity(&said),
-            age: age(&said.opened_at, now),
+            opened_at: said.opened_at.and_then(time),
         });
+        Ok(())
     }
-    Ok(list)
+
+    /// The list, which is complete at `now`.
+    fn finish(mut self, now: SystemTime) -> Result<Vec<Listed>, ListError> {
+        let rest = mem::take(&mut self.rest);
+        self.take_line(&rest)?;
+        let connections = self.connections.into_iter();
+        let listed = connections.map(|connection| Listed {
+            peer: connection.peer,
+            identity: connection.identity,
+            // A time in the future says nothing of the age.
+            age: connection
+                .opened_at
+                .and_then(|opened| now.duration_since(opened).ok()),
+        });
+        Ok(listed.collect())
+    }
+}
+
+impl Write for Reader {
+    fn write(&mut self, part: &[u8]) -> io::Result<usize> {
+        match self.take(part) {
+            Ok(()) => Ok(part.len()),
+            Err(error) => {
+                self.refused = Some(error);
+                Err(io::ErrorKind::InvalidData.into())
+            }
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// `1.2.3.4:5` and `[::1]:5`; also `::1:5`, where the port is what follows the last colon, and a
@@ -151,17 +260,17 @@ fn address(text: &str) -> Option<SocketAddr> {
     Some(SocketAddr::new(address.to_canonical(), port))
 }
 
-fn identity(line: &Line) -> u64 {
+fn identity(line: &Line<'_>) -> u64 {
     let mut hasher = DefaultHasher::new();
-    line.id.to_string().hash(&mut hasher);
-    line.opened_at.to_string().hash(&mut hasher);
+    line.id.map(RawValue::get).hash(&mut hasher);
+    line.opened_at.map(RawValue::get).hash(&mut hasher);
     hasher.finish()
 }
 
-/// A time that is not RFC 3339, or is in the future, says nothing of the age.
-fn age(opened_at: &Value, now: SystemTime) -> Option<Duration> {
-    let opened = humantime::parse_rfc3339_weak(opened_at.as_str()?).ok()?;
-    now.duration_since(opened).ok()
+/// None where it is not RFC 3339.
+fn time(opened_at: &RawValue) -> Option<SystemTime> {
+    let text: Cow<'_, str> = serde_json::from_str(opened_at.get()).ok()?;
+    humantime::parse_rfc3339_weak(&text).ok()
 }
 
 #[cfg(test)]
@@ -226,13 +335,31 @@ mod tests {
         );
         assert_eq!(refused(b"\xff\xfe\n"), "line 1 is no connection");
         assert_eq!(refused("{\"id\":1}\n"), "line 1 is no connection");
-        assert_eq!(refused("[".repeat(1 << 20)), "line 1 is no connection");
+        assert_eq!(refused("[".repeat(1 << 10)), "line 1 is no connection");
         assert_eq!(
             refused("{\"peer\":\"a\\u001b[31m:5\"}"),
             "line 1: the peer \"a\\x1b[31m:5\" is not ADDRESS:PORT"
         );
         let endless = "ü".repeat(1_000);
         assert!(refused(format!("{{\"peer\":\"{endless}\"}}")).len() < 400);
+    }
+
+    #[test]
+    fn a_line_has_a_limit_wherever_it_is() {
+        let good = "{\"peer\":\"1.2.3.4:5\"}\n";
+        let line = |length: usize| {
+            let (start, end) = ("{\"peer\":\"1.2.3.4:5\",\"id\":[1", "]}");
+            let numbers = ",1".repeat((length - start.len() - end.len()) / 2);
+            format!("{start}{numbers}{end}")
+        };
+        for end in ["", "\n", "\n\n"] {
+            let longest = format!("{good}{}{end}", line(MAX_LINE));
+            assert_eq!(read(longest).unwrap().len(), 2);
+            let longer = format!("{good}{}{end}", line(MAX_LINE + 2));
+            assert_eq!(refused(longer), "line 2 is longer than 16384 bytes");
+        }
+        let endless = vec![b' '; 1 << 20];
+        assert_eq!(refused(endless), "line 1 is longer than 16384 bytes");
     }
 
     #[test]
@@ -244,6 +371,17 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn parts_of_any_length_make_the_same_list(length in 1_usize..40) {
+            let text = "{\"id\":1,\"peer\":\"1.2.3.4:5\"}\r\n\n{\"peer\":\"[::1]:6\"}";
+            let mut reader = Reader::default();
+            for part in text.as_bytes().chunks(length) {
+                reader.take(part).unwrap();
+            }
+            let list = reader.finish(SystemTime::UNIX_EPOCH).unwrap();
+            prop_assert_eq!(list, read(text).unwrap());
+        }
+
         #[test]
         fn no_list_panics(body in proptest::collection::vec(any::<u8>(), 0..400)) {
             let _ = read(&body);

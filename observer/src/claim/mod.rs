@@ -20,6 +20,7 @@ mod listed;
 mod number;
 #[cfg(test)]
 mod properties;
+mod resolve;
 mod scanner;
 mod selection;
 mod selector;
