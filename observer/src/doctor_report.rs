@@ -20,7 +20,7 @@ impl Report {
     /// # Errors
     /// When the runtime cannot be started.
     pub(crate) fn new(config: &Config) -> anyhow::Result<Self> {
-        Ok(Self(run::runtime()?.block_on(doctor::examine(config))))
+        run::block_on(async { Ok(Self(doctor::examine(config).await)) })
     }
 
     /// 1 if something does not work, else 0.

@@ -10,6 +10,7 @@
 )]
 
 use std::fmt::Write as _;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use metrics::{counter, describe_counter, describe_gauge, gauge, with_local_recorder};
 use metrics_exporter_prometheus::PrometheusBuilder;
@@ -119,6 +120,10 @@ catalogue! {
         "When the present drift was first seen; absent without one."
     CHECKS Counter "checks_total" ["target", "verdict"]
         "Checks by verdict."
+    LAST_CHECK Gauge "last_check_timestamp_seconds" ["target"]
+        "When the claim of the last check was read, whatever its verdict; absent before the first."
+    CHECK_INTERVAL Gauge "check_interval_seconds" ["target"]
+        "Seconds between two checks, as configured."
     TARGET_UP Gauge "target_up" ["target"]
         "1 if the last scrape of the service gave an exposition, else 0."
     SCRAPE Gauge "scrape_duration_seconds" ["target"]
@@ -244,6 +249,8 @@ fn set_target(target: &Target) {
     let observation = target.observation();
     set_counts(target, &observation);
     set_check(&name, &observation);
+    let interval = target.config.interval.as_secs_f64();
+    gauge!(CHECK_INTERVAL, "target" => name.clone()).set(interval);
     if let Some(listeners) = &observation.listeners {
         gauge!(UNACCEPTED, "target" => name.clone()).set(listeners.queue_length as f64);
         gauge!(QUEUE_LENGTH, "target" => name.clone()).set(listeners.queue_length as f64);
@@ -310,10 +317,9 @@ fn set_check(name: &str, observation: &Observation) {
     set(DRIFT_HIGH, finding.drift.map(|bounds| bounds.high as f64));
     set(TARGET_UP, observation.is_up.map(flag));
     set(SCRAPE, observation.scrape.map(|time| time.as_secs_f64()));
-    let since = finding
-        .since
-        .and_then(|since| since.duration_since(std::time::UNIX_EPOCH).ok());
-    set(DRIFT_START, since.map(|since| since.as_secs_f64()));
+    let seconds = |time: SystemTime| Some(time.duration_since(UNIX_EPOCH).ok()?.as_secs_f64());
+    set(DRIFT_START, finding.since.and_then(seconds));
+    set(LAST_CHECK, observation.checked_at.and_then(seconds));
     for verdict in Verdict::ALL {
         gauge!(VERDICT, "target" => name.to_owned(), "verdict" => verdict.name())
             .set(flag(verdict == finding.verdict));
@@ -336,8 +342,7 @@ fn append(page: &mut String, name: &str, samples: &str) {
         .iter()
         .find(|metric| metric.name == name)
         .expect("the catalogue has every name");
-    let kind = metric.kind.name();
-    let help = metric.help;
+    let (kind, help) = (metric.kind.name(), metric.help);
     let _ = write!(
         page,
         "# HELP {name} {help}\n# TYPE {name} {kind}\n{samples}"

@@ -7,6 +7,7 @@ use observer::{
     api::{Client, SocketList},
     args::Output,
     config::{Config, Target},
+    printable::printable,
     sockets::{self, Query},
     watch::endpoint::Endpoint,
 };
@@ -18,11 +19,28 @@ use crate::run;
 /// # Errors
 /// When neither an observer nor the kernel can be asked.
 pub(crate) fn list(config: &Config, query: Query, output: Output) -> anyhow::Result<String> {
-    let runtime = run::runtime()?;
+    let lists = run::block_on(lists(config, query))?;
     let mut text = String::new();
+    if output == Output::Table {
+        for (name, list) in &lists {
+            write_table(&mut text, name, list);
+        }
+    } else {
+        let lists: serde_json::Map<_, _> = lists
+            .into_iter()
+            .map(|(name, list)| Ok((name, serde_json::to_value(list)?)))
+            .collect::<serde_json::Result<_>>()
+            .context("write JSON")?;
+        text = serde_json::to_string_pretty(&lists).context("write JSON")? + "\n";
+    }
+    Ok(text)
+}
+
+/// The sockets of every target, by its name.
+async fn lists(config: &Config, query: Query) -> anyhow::Result<Vec<(String, SocketList)>> {
     let mut lists = Vec::new();
     for target in &config.targets {
-        let list = match runtime.block_on(ask(config, target, query))? {
+        let list = match ask(config, target, query).await? {
             Some(list) => list,
             None => {
                 let address = config.web.listen_address;
@@ -32,20 +50,9 @@ pub(crate) fn list(config: &Config, query: Query, output: Output) -> anyhow::Res
                 look(target, query)?
             }
         };
-        if output == Output::Table {
-            write_table(&mut text, &target.name, &list);
-        }
         lists.push((target.name.clone(), list));
     }
-    if output == Output::Json {
-        let lists: serde_json::Map<_, _> = lists
-            .into_iter()
-            .map(|(name, list)| Ok((name, serde_json::to_value(list)?)))
-            .collect::<serde_json::Result<_>>()
-            .context("write JSON")?;
-        text = serde_json::to_string_pretty(&lists).context("write JSON")? + "\n";
-    }
-    Ok(text)
+    Ok(lists)
 }
 
 /// None if no observer is there.
@@ -86,9 +93,9 @@ fn write_table(text: &mut String, name: &str, list: &SocketList) {
         let _ = writeln!(
             text,
             "{:<24} {:<12} {:<11} {:>9} {:>9} {accepted:<8} {:>12} {:>12}",
-            socket.peer,
-            socket.class,
-            socket.state,
+            printable(&socket.peer),
+            printable(&socket.class),
+            printable(&socket.state),
             sockets::readable(socket.age_seconds),
             sockets::readable(socket.silence_seconds),
             number(socket.bytes_received),

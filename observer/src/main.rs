@@ -20,6 +20,7 @@ use anyhow::Context as _;
 use observer::{
     args::{self, Command, ConfigCommand, Output},
     config::Level,
+    printable::printable_lines,
 };
 
 /// What the conventions for monitoring plugins call UNKNOWN.
@@ -32,7 +33,7 @@ fn main() -> ExitCode {
             return finish(say(&usage.text).map(|()| ExitCode::SUCCESS), 1);
         }
         Err(usage) => {
-            eprint!("{}", usage.text);
+            eprint!("{}", printable_lines(&usage.text));
             return ExitCode::from(usage.exit_code);
         }
     };
@@ -55,7 +56,7 @@ fn finish(outcome: anyhow::Result<ExitCode>, failure_code: u8) -> ExitCode {
     match outcome {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            eprintln!("error: {}", printable_lines(&format!("{error:#}")));
             ExitCode::from(failure_code)
         }
     }
@@ -63,6 +64,7 @@ fn finish(outcome: anyhow::Result<ExitCode>, failure_code: u8) -> ExitCode {
 
 /// Writes data to stdout. A reader that has seen enough and left, as `head` does, is no error.
 fn say(text: &str) -> anyhow::Result<()> {
+    let text = printable_lines(text);
     let mut out = io::stdout().lock();
     let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
     match written {

@@ -13,6 +13,7 @@ use observer::{
     api::{TargetList, TargetReport},
     args::Output,
     config::Config,
+    watch::Start,
 };
 
 use crate::run;
@@ -40,8 +41,8 @@ pub(crate) fn check(mut config: Config) -> anyhow::Result<Outcome> {
         patience = patience.max(SLACK + one * (target.confirm + 1) + looked);
     }
     let watch = run::open(&config)?;
-    run::runtime()?.block_on(async {
-        let tasks = watch.spawn()?;
+    run::block_on(async {
+        let mut tasks = watch.spawn(Start::AtOnce)?;
         let give_up = Instant::now() + patience;
         loop {
             let reports: Vec<_> = watch
@@ -53,7 +54,10 @@ pub(crate) fn check(mut config: Config) -> anyhow::Result<Outcome> {
                 drop(tasks);
                 return Ok(Outcome { reports });
             }
-            tokio::time::sleep(INTERVAL / 10).await;
+            tokio::select! {
+                () = tokio::time::sleep(INTERVAL / 10) => {}
+                ended = tasks.ended() => return Err(ended.into()),
+            }
         }
     })
 }

@@ -4,9 +4,12 @@ use std::{net::SocketAddr, sync::Arc};
 
 use anyhow::Context as _;
 use observer::{
+    blocking::MAX_THREADS,
     config::{Config, Level, Log, LogFormat},
-    http, memory, privileges,
-    watch::Watch,
+    http, memory,
+    printable::Printer,
+    privileges,
+    watch::{Start, Watch},
 };
 use sd_notify::NotifyState;
 use tokio::{
@@ -31,7 +34,7 @@ pub(crate) fn init_log(log: Log) {
                 // `target` is what is watched, and a field of its own.
                 .with_target(false)
                 .layer()
-                .with_writer(std::io::stderr);
+                .with_writer(|| Printer(std::io::stderr()));
             registry.with(lines).init();
         }
         LogFormat::Json => {
@@ -39,7 +42,7 @@ pub(crate) fn init_log(log: Log) {
                 .json()
                 .flatten_event(true)
                 .with_target(false)
-                .with_writer(std::io::stderr);
+                .with_writer(|| Printer(std::io::stderr()));
             registry.with(lines).init();
         }
     }
@@ -54,7 +57,7 @@ pub(crate) fn run(config: &Config) -> anyhow::Result<()> {
     // Before the kernel is touched: a busy port must leave nothing behind.
     let listener = bind(config.web.listen_address)?;
     let watch = Arc::new(open(config)?);
-    runtime()?.block_on(serve(listener, watch))
+    block_on(serve(listener, watch))
 }
 
 /// Attaches to the kernel, then gives up the right to do so: before there is a second thread.
@@ -68,22 +71,26 @@ pub(crate) fn open(config: &Config) -> anyhow::Result<Watch> {
     Ok(watch)
 }
 
-/// The runtime of a command.
+/// Runs a command to its end. What still blocks a thread then is left to itself.
 ///
 /// # Errors
-/// When its threads cannot be started.
-pub(crate) fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_multi_thread()
+/// Those of the command, or when the threads of a runtime cannot be started.
+pub(crate) fn block_on<T>(command: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
+        .max_blocking_threads(MAX_THREADS)
         .enable_all()
         .build()
-        .context("start the runtime")
+        .context("start the runtime")?;
+    let outcome = runtime.block_on(command);
+    runtime.shutdown_background();
+    outcome
 }
 
 async fn serve(listener: std::net::TcpListener, watch: Arc<Watch>) -> anyhow::Result<()> {
     let listener = TcpListener::from_std(listener).context("take over the listener")?;
     let address = listener.local_addr().context("read the bound address")?;
-    let tasks = watch.spawn()?;
+    let mut tasks = watch.spawn(Start::Spread)?;
     tracing::info!(
         web_listen_address = %address,
         backend = watch.kernel.backend(),
@@ -105,7 +112,10 @@ async fn serve(listener: std::net::TcpListener, watch: Arc<Watch>) -> anyhow::Re
         stopped.await;
         tell_supervisor(&[NotifyState::Stopping]);
     };
-    http::serve(listener, watch, stop).await;
+    tokio::select! {
+        () = http::serve(listener, watch, stop) => {}
+        ended = tasks.ended() => return Err(ended.into()),
+    }
     drop(tasks);
     tracing::info!("stopped");
     Ok(())

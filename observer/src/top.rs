@@ -9,8 +9,8 @@ use observer::{
     config::{HttpUrl, Text},
     privileges,
     tui::{self, Source},
+    watch::{Start, Tasks},
 };
-use tokio::task::JoinSet;
 
 use crate::run;
 
@@ -23,14 +23,14 @@ pub(crate) fn top(sources: Sources, url: Option<Text<HttpUrl>>) -> anyhow::Resul
     if let Some(url) = sources.observer(url) {
         // What another observer answers is read without any capability.
         privileges::drop_after_attach(false)?;
-        return run::runtime()?.block_on(async {
+        return run::block_on(async {
             let source = Source::there(&url).await.with_context(|| {
                 format!(
                     "cannot ask an observer at {url}; hint: start observer run, name another with \
                      --url, or give a target to measure here (--listen, --gauge-url)"
                 )
             })?;
-            tui::run(source, JoinSet::new(), run::stopped()?).await
+            tui::run(source, Tasks::default(), run::stopped()?).await
         });
     }
     let config = sources.load()?;
@@ -39,8 +39,8 @@ pub(crate) fn top(sources: Sources, url: Option<Text<HttpUrl>>) -> anyhow::Resul
         run::init_log(config.log);
     }
     let watch = Arc::new(run::open(&config)?);
-    run::runtime()?.block_on(async {
-        let tasks = watch.spawn()?;
+    run::block_on(async {
+        let tasks = watch.spawn(Start::AtOnce)?;
         tui::run(Source::Here(watch), tasks, run::stopped()?).await
     })
 }

@@ -20,15 +20,14 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use ratatui::crossterm::event::Event;
-use tokio::{
-    sync::{mpsc, watch},
-    task::JoinSet,
-};
+use tokio::sync::{mpsc, watch};
 
 use palette::Palette;
 use poll::{Update, Want};
 use screen::Screen;
 use state::{Next, State};
+
+use crate::watch::Tasks;
 
 pub use screen::{NoTerminal, require_terminal};
 pub use source::{Source, SourceError};
@@ -46,13 +45,13 @@ const UPDATES: usize = 1;
 /// When the terminal fails, or a part of the source has ended. The terminal is as it was before.
 pub async fn run(
     source: Source,
-    mut tasks: JoinSet<()>,
+    mut tasks: Tasks,
     stop: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
     let mut state = State::new(source.label());
     let (wants, wanted) = watch::channel(Want::default());
     let (sender, mut updates) = mpsc::channel::<Update>(UPDATES);
-    tasks.spawn(poll::poll(source, wanted, sender));
+    tasks.spawn("asks for what is shown", poll::poll(source, wanted, sender));
 
     let palette = Palette::of_environment();
     let mut screen = Screen::open().context("take over the terminal")?;
@@ -96,7 +95,7 @@ pub async fn run(
             }
             _ = beat.tick() => is_due = true,
             () = tokio::time::sleep_until(next.into()), if is_due => {}
-            Some(_) = tasks.join_next() => bail!("a part of the observer has ended"),
+            ended = tasks.ended() => return Err(ended.into()),
         }
     }
 }

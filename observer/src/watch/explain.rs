@@ -14,6 +14,7 @@ use tokio::time::sleep;
 
 use super::{endpoint::WitnessError, target::Target};
 use crate::{
+    blocking::Places,
     chain::Chain,
     check::{IsCounted, Seen, Suspects},
     claim::{Listed, Lister},
@@ -22,6 +23,9 @@ use crate::{
     sock_diag::{Entry, Info, state_name},
     sockets::ClassName,
 };
+
+/// Lists of sockets that are taken at once, over all targets.
+static LISTS: Places = Places::new(2);
 
 /// Between two looks at a target of which nothing is to be explained: for silent peers.
 const BEAT: Duration = Duration::from_secs(30);
@@ -104,14 +108,14 @@ impl Target {
     ) -> Result<Vec<Seen>, WitnessError> {
         let this = Arc::clone(self);
         // A dump blocks for as long as there are sockets.
-        let listed = tokio::task::spawn_blocking(move || {
+        let listed = LISTS.run(move || {
             let now = clock_gettime(ClockId::Monotonic);
             let now = Duration::new(now.tv_sec.unsigned_abs(), now.tv_nsec as u32);
             let counted = this.config.counts;
             let seen = |entry: &Entry, tracked: Option<&Socket>| seen(entry, tracked, counted, now);
             this.watched.endpoint.details(is_wanted, seen)
         });
-        listed.await.expect("listing sockets does not panic")
+        listed.await
     }
 }
 

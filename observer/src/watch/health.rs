@@ -14,7 +14,10 @@ use super::{
     place::PlaceError,
     reconcile::Survey,
 };
-use crate::{check::Blind, probe::chain};
+use crate::{blocking::Places, check::Blind, probe::chain};
+
+/// Surveys at once, over all endpoints: each holds a list of every socket.
+static SURVEYS: Places = Places::new(4);
 
 /// Least time between two surveys while the witnesses agree.
 const BEAT: Duration = Duration::from_secs(30);
@@ -121,10 +124,7 @@ impl Watched {
         loop {
             let this = Arc::clone(&self);
             // Dumps and map walks block: they do not belong on the runtime's own threads.
-            let surveyed = tokio::task::spawn_blocking(move || this.survey()).await;
-            if let Err(error) = surveyed {
-                tracing::error!(%error, "a survey of the witnesses did not come to its end");
-            }
+            SURVEYS.run(move || this.survey()).await;
             self.wait().await;
         }
     }
@@ -147,8 +147,7 @@ impl Watched {
                 () = self.wanted.notified() => return,
                 _ = look.tick(), if self.endpoint.may_move() => {
                     let this = Arc::clone(self);
-                    let moved = tokio::task::spawn_blocking(move || this.endpoint.has_moved());
-                    if moved.await.unwrap_or(true) {
+                    if SURVEYS.run(move || this.endpoint.has_moved()).await {
                         return;
                     }
                 }

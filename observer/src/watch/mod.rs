@@ -14,11 +14,13 @@ mod place;
 pub mod reconcile;
 mod sampler;
 pub mod target;
+mod tasks;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-
-use anyhow::Context as _;
-use tokio::task::JoinSet;
+use std::{
+    hash::{DefaultHasher, Hash as _, Hasher as _},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use crate::{
     check::Blind,
@@ -26,11 +28,42 @@ use crate::{
     config::{Config, Listen, Netns},
     netns::Doorkeeper,
 };
+use anyhow::Context as _;
 use endpoint::{Endpoint, Surroundings};
 use health::Watched;
 use kernel::Kernel;
 use sampler::Sampler;
 use target::Target;
+
+pub use tasks::{TaskEnded, Tasks};
+
+/// When the first claims are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// As soon as they can be judged.
+    AtOnce,
+    /// One after the other: services that share a page, or a machine, are not all asked in the same
+    /// instant, now and at every interval.
+    Spread,
+}
+
+/// Longest time over which the first claims are spread. A longer interval would put off the first
+/// verdict.
+const SPREAD: Duration = Duration::from_secs(5);
+
+impl Start {
+    /// How much later than at once the first claim of a target is read: by its name, so that it is the
+    /// same at every start.
+    fn offset(self, target: &str, interval: Duration) -> Duration {
+        if self == Self::AtOnce {
+            return Duration::ZERO;
+        }
+        let mut hasher = DefaultHasher::new();
+        target.hash(&mut hasher);
+        let share = hasher.finish() as f64 / u64::MAX as f64;
+        interval.min(SPREAD).mul_f64(share)
+    }
+}
 
 /// Everything that is watched.
 pub struct Watch {
@@ -129,18 +162,20 @@ impl Watch {
         })
     }
 
-    /// Starts to watch; everything stops when the returned set is dropped.
+    /// Starts to watch; everything stops when the returned tasks are dropped.
     ///
     /// # Errors
     /// When the certificates that a claim's URL needs cannot be loaded, or there can be no further
     /// thread.
-    pub fn spawn(&self) -> anyhow::Result<JoinSet<()>> {
-        let mut tasks = JoinSet::new();
+    pub fn spawn(&self, start: Start) -> anyhow::Result<Tasks> {
+        let mut tasks = Tasks::default();
         for watched in &self.endpoints {
-            tasks.spawn(Arc::clone(watched).run());
+            let listen = watched.endpoint.listen();
+            tasks.spawn(format!("surveys {listen}"), Arc::clone(watched).run());
         }
         for target in &self.targets {
             let config = &target.config;
+            let name = &config.name;
             let claimant = Claimant::new(
                 &config.gauge_url,
                 &config.access,
@@ -148,25 +183,25 @@ impl Watch {
                 config.scrape_timeout,
                 config.freshness,
             )
-            .with_context(|| format!("target {}", config.name))?;
+            .with_context(|| format!("target {name}"))?;
             let lister = config
                 .connections_url
                 .as_ref()
                 .map(|url| Lister::new(url, &config.access, config.scrape_timeout))
                 .transpose()
-                .with_context(|| format!("target {}", config.name))?;
+                .with_context(|| format!("target {name}"))?;
             let (sender, receiver) = Target::readings();
-            tasks.spawn(Arc::clone(target).scrape(claimant, sender));
-            tasks.spawn(Arc::clone(target).judge(receiver));
-            tasks.spawn(Arc::clone(target).explain(lister));
+            let offset = start.offset(name, config.interval);
+            let scrape = Arc::clone(target).scrape(claimant, sender, offset);
+            tasks.spawn(format!("scrapes {name}"), scrape);
+            let judge = Arc::clone(target).judge(receiver);
+            tasks.spawn(format!("judges {name}"), judge);
+            let explain = Arc::clone(target).explain(lister);
+            tasks.spawn(format!("looks for suspects of {name}"), explain);
         }
         let sampler = Sampler::start(self.targets.clone(), Arc::clone(&self.kernel))
             .context("start the thread that samples")?;
-        tasks.spawn(async move {
-            // It samples for as long as the other tasks run.
-            let _sampler = sampler;
-            std::future::pending().await
-        });
+        tasks.spawn("samples the counts", sampler.ended());
         Ok(tasks)
     }
 }
@@ -174,4 +209,27 @@ impl Watch {
 /// A panic elsewhere leaves what these locks guard whole: each change is complete in itself.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn first_claims_are_spread_evenly_by_name() {
+        let interval = Duration::from_secs(4);
+        let offset = |number: u32| Start::Spread.offset(&format!("target-{number}"), interval);
+        let mut per_quarter = [0; 4];
+        for number in 0..400 {
+            assert_eq!(offset(number), offset(number));
+            per_quarter[offset(number).as_secs() as usize] += 1;
+        }
+        assert!(
+            per_quarter.iter().all(|&count| count > 70),
+            "{per_quarter:?}"
+        );
+        let hour = Duration::from_secs(3_600);
+        assert!((0..400).all(|number| Start::Spread.offset(&number.to_string(), hour) <= SPREAD));
+        assert_eq!(Start::AtOnce.offset("target-1", interval), Duration::ZERO);
+    }
 }

@@ -17,6 +17,8 @@ use std::{
     time::Duration,
 };
 
+use tokio::sync::oneshot;
+
 use super::{kernel::Kernel, target::Target};
 
 /// Least and most between two samples of counts that change.
@@ -32,6 +34,8 @@ pub(super) type Bell = Weak<SyncSender<()>>;
 /// The thread that samples; it ends when this is dropped.
 pub(super) struct Sampler {
     _bell: Arc<SyncSender<()>>,
+    /// Its other end is the thread's.
+    ended: oneshot::Receiver<()>,
 }
 
 impl Sampler {
@@ -46,10 +50,21 @@ impl Sampler {
         for target in &targets {
             target.sampled_by(Arc::downgrade(&bell));
         }
+        let (sender, ended) = oneshot::channel::<()>();
         thread::Builder::new()
             .name("sampler".to_owned())
-            .spawn(move || sample(&targets, &kernel, &rung))?;
-        Ok(Self { _bell: bell })
+            .spawn(move || {
+                // Dropped however the thread ends.
+                let _sender = sender;
+                sample(&targets, &kernel, &rung);
+            })?;
+        Ok(Self { _bell: bell, ended })
+    }
+
+    /// Waits until the thread has ended, which it does not by itself.
+    pub(super) async fn ended(mut self) {
+        // Nothing is ever sent.
+        let _ = (&mut self.ended).await;
     }
 }
 

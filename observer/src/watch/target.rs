@@ -172,10 +172,16 @@ impl Target {
         Ok((count.tally, counts))
     }
 
-    /// Reads the claim at every interval, and sooner where a drift is unsettled.
-    pub async fn scrape(self: Arc<Self>, mut claimant: Claimant, readings: mpsc::Sender<Reading>) {
+    /// Reads the claim at every interval, from `offset` later than at once, and sooner where a drift
+    /// is unsettled.
+    pub async fn scrape(
+        self: Arc<Self>,
+        mut claimant: Claimant,
+        readings: mpsc::Sender<Reading>,
+        offset: Duration,
+    ) {
         // A window begins `settle` before its claim is read: the first one needs samples from there.
-        let first = tokio::time::Instant::now() + self.config.settle + FIRST_SAMPLES;
+        let first = tokio::time::Instant::now() + self.config.settle + FIRST_SAMPLES + offset;
         let mut beat = tokio::time::interval_at(first, self.config.interval);
         beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
