@@ -1,6 +1,6 @@
 //! The list of a target's open sockets: what both witnesses know of each, sorted and limited.
 
-use std::time::Duration;
+use std::{cmp::Reverse, collections::BTreeMap, time::Duration};
 
 use clap::ValueEnum;
 use observer_ebpf::{Class, Socket, TCP_ESTABLISHED};
@@ -93,37 +93,85 @@ pub fn readable(seconds: Option<f64>) -> String {
     }
 }
 
-/// Lists an endpoint's open sockets.
+/// Lists an endpoint's open sockets. However many there are, it keeps no more of them than it lists.
 ///
 /// # Errors
 /// When a witness fails.
 pub fn list(endpoint: &Endpoint, query: Query) -> Result<SocketList, WitnessError> {
     let now = clock_gettime(ClockId::Monotonic);
     let now = Duration::new(now.tv_sec.unsigned_abs(), now.tv_nsec as u32);
-    let mut sockets = endpoint.details(|_| true, |entry, tracked| report(entry, tracked, now))?;
-    let total = sockets.len();
-    sockets.retain(|socket| query.class.is_none_or(|class| class.name() == socket.class));
-    let matching = sockets.len();
-    match query.sort.unwrap_or_default() {
-        Sort::Age => sockets.sort_by(|a, b| {
-            let age = |socket: &SocketReport| socket.age_seconds.unwrap_or(f64::INFINITY);
-            age(b).total_cmp(&age(a))
-        }),
-        Sort::Silence => sockets.sort_by(|a, b| {
-            let silence = |socket: &SocketReport| socket.silence_seconds.unwrap_or(0.0);
-            silence(b).total_cmp(&silence(a))
-        }),
-        Sort::Bytes => sockets.sort_by_key(|socket| {
-            let bytes = |count: Option<u64>| count.unwrap_or(0);
-            std::cmp::Reverse(bytes(socket.bytes_received) + bytes(socket.bytes_acked))
-        }),
-    }
-    sockets.truncate(query.limit.unwrap_or(100).min(MOST));
+    let sort = query.sort.unwrap_or_default();
+    let mut greatest = Greatest::new(query.limit.unwrap_or(100).min(MOST));
+    let are_matching = endpoint.details(
+        |_| true,
+        |entry, tracked| {
+            let class = ClassName::of(entry, tracked);
+            let is_matching = query.class.is_none_or(|wanted| wanted == class);
+            if is_matching {
+                let rank = (sort.rank(entry, tracked, now), Reverse(entry.cookie));
+                greatest.offer(rank, || (*entry, tracked.copied()));
+            }
+            is_matching
+        },
+    )?;
+    let sockets = greatest.into_list().into_iter();
     Ok(SocketList {
-        total,
-        matching,
-        sockets,
+        total: are_matching.len(),
+        matching: are_matching.into_iter().filter(|&matches| matches).count(),
+        sockets: sockets
+            .map(|(entry, tracked)| report(&entry, tracked.as_ref(), now))
+            .collect(),
     })
+}
+
+impl Sort {
+    /// The greatest are listed first.
+    fn rank(self, entry: &Entry, tracked: Option<&Socket>, now: Duration) -> u128 {
+        let info = entry.info;
+        match self {
+            Self::Age => tracked
+                .filter(|socket| socket.opened_at != 0)
+                .map(|socket| now.saturating_sub(Duration::from_nanos(socket.opened_at)))
+                .map_or(u128::MAX, |age| age.as_nanos()),
+            Self::Silence => info.map_or(0, |info| info.silence().as_nanos()),
+            Self::Bytes => info.map_or(0, |info| {
+                u128::from(info.bytes_received) + u128::from(info.bytes_acked)
+            }),
+        }
+    }
+}
+
+/// The greatest of many, of which no more are kept than are wanted.
+struct Greatest<R, T> {
+    most: usize,
+    kept: BTreeMap<R, T>,
+}
+
+impl<R: Ord, T> Greatest<R, T> {
+    fn new(most: usize) -> Self {
+        Self {
+            most,
+            kept: BTreeMap::new(),
+        }
+    }
+
+    /// Takes in another one, unless there are enough that are greater.
+    fn offer(&mut self, rank: R, value: impl FnOnce() -> T) {
+        let is_full = self.kept.len() >= self.most;
+        let is_less = |(least, _): (&R, &T)| rank < *least;
+        if is_full && self.kept.first_key_value().is_none_or(is_less) {
+            return;
+        }
+        self.kept.insert(rank, value());
+        if self.kept.len() > self.most {
+            self.kept.pop_first();
+        }
+    }
+
+    /// The greatest first.
+    fn into_list(self) -> Vec<T> {
+        self.kept.into_values().rev().collect()
+    }
 }
 
 fn report(entry: &Entry, tracked: Option<&Socket>, now: Duration) -> SocketReport {
@@ -147,5 +195,30 @@ fn report(entry: &Entry, tracked: Option<&Socket>, now: Duration) -> SocketRepor
         recv_queue: entry.recv_queue,
         send_queue: entry.send_queue,
         cookie: entry.cookie,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn the_greatest_are_those_that_sorting_puts_first(
+            ranks in proptest::collection::vec(0_u8..20, 0..60),
+            most in 0_usize..12,
+        ) {
+            let mut greatest = Greatest::new(most);
+            for (place, rank) in ranks.iter().enumerate() {
+                greatest.offer((*rank, Reverse(place)), || place);
+                prop_assert!(greatest.kept.len() <= most);
+            }
+            let mut sorted: Vec<usize> = (0..ranks.len()).collect();
+            sorted.sort_by_key(|&place| Reverse(ranks[place]));
+            sorted.truncate(most);
+            prop_assert_eq!(greatest.into_list(), sorted);
+        }
     }
 }

@@ -19,12 +19,14 @@ use axum::{
     routing::get,
 };
 use serde::Deserialize;
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, sync::Semaphore};
 
+use page::Pages;
 use stream::{Announcer, Streams};
 
 use crate::{
     api::{HistoryReport, TargetList, TargetReport},
+    blocking::Places,
     instruments, sockets,
     watch::Watch,
 };
@@ -41,11 +43,19 @@ const ENDPOINTS: [(&str, &str); 8] = [
     ("/-/ready", "whether every target is seeded; /-/healthy"),
 ];
 
+/// Pages of metrics that are rendered at once.
+static PAGES: Places = Places::new(4);
+
+/// Lists of sockets that are made at once: each takes a walk of all sockets in the kernel.
+const LISTS: usize = 2;
+
 /// What the handlers share.
 #[derive(Clone)]
 struct Served {
     watch: Arc<Watch>,
     streams: Streams,
+    pages: Arc<Pages>,
+    lists: Arc<Semaphore>,
 }
 
 impl FromRef<Served> for Arc<Watch> {
@@ -57,6 +67,18 @@ impl FromRef<Served> for Arc<Watch> {
 impl FromRef<Served> for Streams {
     fn from_ref(served: &Served) -> Self {
         served.streams.clone()
+    }
+}
+
+impl FromRef<Served> for Arc<Pages> {
+    fn from_ref(served: &Served) -> Self {
+        Self::clone(&served.pages)
+    }
+}
+
+impl FromRef<Served> for Arc<Semaphore> {
+    fn from_ref(served: &Served) -> Self {
+        Self::clone(&served.lists)
     }
 }
 
@@ -72,7 +94,13 @@ pub async fn serve(listener: TcpListener, watch: Arc<Watch>, stop: impl Future<O
             () = announcing => {}
         }
     };
-    connections::serve(listener, router(Served { watch, streams }), stop).await;
+    let served = Served {
+        watch,
+        streams,
+        pages: Arc::default(),
+        lists: Arc::new(Semaphore::new(LISTS)),
+    };
+    connections::serve(listener, router(served), stop).await;
 }
 
 fn router(served: Served) -> Router {
@@ -105,18 +133,9 @@ async fn not_found(uri: Uri) -> (StatusCode, String) {
 
 async fn metrics(State(watch): State<Arc<Watch>>) -> Response {
     // Reading maps and rendering block: they do not belong on the runtime's own threads.
-    let page = tokio::task::spawn_blocking(move || instruments::render(&watch)).await;
-    match page {
-        Ok(page) => (
-            [(
-                header::CONTENT_TYPE,
-                "text/plain; version=0.0.4; charset=utf-8",
-            )],
-            page,
-        )
-            .into_response(),
-        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
-    }
+    let page = PAGES.run(move || instruments::render(&watch)).await;
+    let kind = "text/plain; version=0.0.4; charset=utf-8";
+    ([(header::CONTENT_TYPE, kind)], page).into_response()
 }
 
 async fn healthy() -> &'static str {
@@ -171,6 +190,7 @@ async fn history(
 
 async fn target_sockets(
     State(watch): State<Arc<Watch>>,
+    State(lists): State<Arc<Semaphore>>,
     Path(name): Path<String>,
     query: Result<Query<sockets::Query>, QueryRejection>,
 ) -> Response {
@@ -181,9 +201,20 @@ async fn target_sockets(
     let Some(target) = watch.target(&name).cloned() else {
         return no_such_target();
     };
-    // A dump blocks for as long as there are sockets.
-    let listed =
-        tokio::task::spawn_blocking(move || sockets::list(&target.watched.endpoint, query)).await;
+    let Ok(place) = lists.try_acquire_owned() else {
+        return (
+            StatusCode::SERVICE_UNAVAILABLE,
+            [(header::RETRY_AFTER, "1")],
+            format!("{LISTS} lists of sockets are being made, and that is the most; try again\n"),
+        )
+            .into_response();
+    };
+    // A dump blocks for as long as there are sockets, whether anybody still waits for it or not.
+    let listed = tokio::task::spawn_blocking(move || {
+        let _place = place;
+        sockets::list(&target.watched.endpoint, query)
+    });
+    let listed = listed.await;
     match listed {
         Ok(Ok(list)) => Json(list).into_response(),
         Ok(Err(error)) => (StatusCode::SERVICE_UNAVAILABLE, format!("{error}\n")).into_response(),

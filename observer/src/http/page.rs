@@ -12,6 +12,7 @@ mod sparkline;
 mod words;
 
 use std::{
+    collections::HashMap,
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -21,10 +22,12 @@ use axum::{
     http::StatusCode,
     response::{Html, IntoResponse, Response},
 };
+use hyper::body::Bytes;
 use maud::{DOCTYPE, Markup, html};
 use serde::Deserialize;
+use tokio::sync::Mutex;
 
-use super::{ENDPOINTS, assets};
+use super::{ENDPOINTS, assets, stream::Streams};
 use crate::{
     api::{TargetReport, rfc3339},
     watch::{Watch, target::Target},
@@ -44,15 +47,52 @@ struct Row<'a> {
     report: TargetReport,
 }
 
-/// The page, as of now.
+/// The pages of the last change: whoever has one open asks for it again at each change, and all get
+/// the same.
+#[derive(Default)]
+pub(super) struct Pages(Mutex<Rendered>);
+
+/// By the target that is shown in full.
+#[derive(Default)]
+struct Rendered {
+    version: u64,
+    pages: HashMap<Option<String>, Bytes>,
+}
+
+/// The page, as of the last change; as of now where nobody listens for changes.
 pub(super) async fn status(
     State(watch): State<Arc<Watch>>,
+    State(streams): State<Streams>,
+    State(pages): State<Arc<Pages>>,
     asked: Result<Query<Asked>, QueryRejection>,
 ) -> Response {
     let asked = match asked {
         Ok(Query(asked)) => asked.target,
         Err(rejection) => return (StatusCode::BAD_REQUEST, rejection.body_text()).into_response(),
     };
+    let Some(version) = streams.version() else {
+        return render_now(&watch, asked.as_deref()).into_response();
+    };
+    // Others that want the same page wait for it meanwhile.
+    let mut rendered = pages.0.lock().await;
+    if rendered.version != version {
+        *rendered = Rendered {
+            version,
+            pages: HashMap::new(),
+        };
+    }
+    if let Some(page) = rendered.pages.get(&asked) {
+        return Html(page.clone()).into_response();
+    }
+    let (status, Html(page)) = render_now(&watch, asked.as_deref());
+    // There are as many pages as targets, and any number of names that are none.
+    if status == StatusCode::OK {
+        rendered.pages.insert(asked, page.clone());
+    }
+    (status, Html(page)).into_response()
+}
+
+fn render_now(watch: &Watch, asked: Option<&str>) -> (StatusCode, Html<Bytes>) {
     let targets = watch.targets.iter();
     let mut rows: Vec<Row<'_>> = targets
         .map(|target| Row {
@@ -61,16 +101,16 @@ pub(super) async fn status(
         })
         .collect();
     rows.sort_by_key(|row| words::rank(&row.report));
-    let shown = match &asked {
-        Some(name) => rows.iter().find(|row| row.report.name == *name),
+    let shown = match asked {
+        Some(name) => rows.iter().find(|row| row.report.name == name),
         None => rows.first(),
     };
-    let status = match (&asked, shown) {
+    let status = match (asked, shown) {
         (Some(_), None) => StatusCode::NOT_FOUND,
         _ => StatusCode::OK,
     };
     let page = render(&rows, shown, SystemTime::now());
-    (status, Html(page.into_string())).into_response()
+    (status, Html(page.into_string().into()))
 }
 
 fn render(rows: &[Row<'_>], shown: Option<&Row<'_>>, now: SystemTime) -> Markup {

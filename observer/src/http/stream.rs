@@ -6,7 +6,10 @@
 
 use std::{
     convert::Infallible,
-    sync::{Arc, Weak},
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -38,6 +41,8 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 pub(super) struct Announcer {
     watch: Arc<Watch>,
     text: latest::Sender<Arc<str>>,
+    /// How often the text has changed.
+    version: AtomicU64,
 }
 
 /// Where readers join, for as long as the announcer lives.
@@ -51,7 +56,11 @@ impl Announcer {
     /// Nothing is announced yet.
     pub(super) fn new(watch: Arc<Watch>) -> Arc<Self> {
         let text = latest::Sender::new(Arc::default());
-        Arc::new(Self { watch, text })
+        Arc::new(Self {
+            watch,
+            text,
+            version: AtomicU64::new(0),
+        })
     }
 
     /// Where its readers join.
@@ -86,6 +95,7 @@ impl Announcer {
             let has_changed = **text != *now;
             if has_changed {
                 *text = now.into();
+                self.version.fetch_add(1, Ordering::Relaxed);
             }
             has_changed
         });
@@ -100,6 +110,16 @@ impl Announcer {
         let mut reader = self.text.subscribe();
         reader.mark_changed();
         reader
+    }
+}
+
+impl Streams {
+    /// Tells what was announced last from what was announced before; none where nobody listens, so
+    /// that nothing is.
+    pub(super) fn version(&self) -> Option<u64> {
+        let announcer = self.announcer.upgrade()?;
+        let is_heard = announcer.text.receiver_count() > 0;
+        is_heard.then(|| announcer.version.load(Ordering::Relaxed))
     }
 }
 

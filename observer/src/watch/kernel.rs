@@ -1,6 +1,9 @@
 //! What all endpoints share of the kernel: the programs, or why there are none.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
 
 use observer_ebpf::{Durations, Losses};
 
@@ -16,6 +19,7 @@ pub struct Kernel {
     log: Mutex<Option<KernelLog>>,
     blind_to_websockets: Option<String>,
     audit: Mutex<Option<Audit>>,
+    audited_at: Mutex<Option<Instant>>,
 }
 
 /// By how much the identities of the programs' counts do not hold. The third, opened − closed =
@@ -27,6 +31,9 @@ pub struct Audit {
     /// Stored, less what was opened over all targets.
     pub stored: i64,
 }
+
+/// Between two audits at least.
+const AUDIT_BEAT: Duration = Duration::from_millis(500);
 
 /// Looks in a row at counts that may be on their way.
 const LOOKS: u32 = 5;
@@ -59,6 +66,7 @@ impl Kernel {
                 log: Mutex::new(None),
                 blind_to_websockets: Some("sock_diag sees no payload".to_owned()),
                 audit: Mutex::default(),
+                audited_at: Mutex::default(),
             });
         };
         let blind_to_websockets = probe.egress_refused().map(|error| {
@@ -81,6 +89,7 @@ impl Kernel {
             log: Mutex::new(log),
             blind_to_websockets,
             audit: Mutex::default(),
+            audited_at: Mutex::default(),
         })
     }
 
@@ -91,6 +100,12 @@ impl Kernel {
         let Some(probe) = &self.probe else {
             return;
         };
+        // It reads the counts of every target: once for all whose surveys are due together.
+        let mut audited = lock(&self.audited_at);
+        if audited.is_some_and(|at| at.elapsed() < AUDIT_BEAT) {
+            return;
+        }
+        *audited = Some(Instant::now());
         let mut best: Option<Audit> = None;
         for _ in 0..LOOKS {
             let Ok(audit) = look(probe) else {

@@ -127,3 +127,29 @@ async fn it_ends_when_the_observer_is_stopped() {
         while stream.next(PATIENCE).await.expect("an end").is_some() {}
     }
 }
+
+#[tokio::test]
+async fn open_pages_share_what_is_rendered_for_a_change() {
+    let service = Service::open().await;
+    let observer = service.observed().await;
+    let url = format!("{}/", observer.url());
+    let page = async || get(&url).await.expect("a page").body;
+    // Nobody listens: each is as of its own moment.
+    assert_ne!(page().await, page().await);
+
+    let mut stream = open(observer.url()).await;
+    let next = stream.data("targets", PATIENCE).await.expect("an event");
+    let shared = wait::until("two pages of one change", PATIENCE, async || {
+        let (one, two) = (page().await, page().await);
+        (one == two).then_some(one).ok_or("two changes")
+    });
+    let shared = shared.await.expect("one page for both");
+    // And it is another one after the next change.
+    let mut last = next;
+    for _ in 0..2 {
+        let now = stream.data("targets", PATIENCE).await.expect("an event");
+        assert_ne!(now, last);
+        last = now;
+    }
+    assert_ne!(page().await, shared);
+}
