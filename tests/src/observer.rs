@@ -329,6 +329,15 @@ impl Observer {
         })
     }
 
+    /// How many checks of the target there were so far, whatever was found.
+    ///
+    /// # Errors
+    /// It does not answer.
+    pub async fn count_of_checks(&self, target: &str) -> Result<u64> {
+        let report = self.report(target).await?;
+        report["checks"].as_u64().context("the report has a count")
+    }
+
     /// Waits until a claim was checked that was read after now: what is said then has seen
     /// everything that happened until now.
     ///

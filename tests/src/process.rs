@@ -1,9 +1,11 @@
 //! Starting the workspace's own binaries, with their output kept and their end certain.
 //!
-//! A process is stopped by its id when the value is dropped, whatever became of the test.
+//! A process is stopped when the value is dropped, whatever became of the test, and with it what it has
+//! started: each is in a process group of its own.
 
 use std::env;
 use std::io::{BufRead as _, BufReader, Read};
+use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,7 +14,9 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 pub use rustix::process::Signal;
-use rustix::process::{Pid, Resource, Rlimit, getrlimit, kill_process, setrlimit};
+use rustix::process::{
+    Pid, Resource, Rlimit, getrlimit, kill_process, kill_process_group, setrlimit,
+};
 
 use crate::wait;
 
@@ -111,6 +115,7 @@ impl Process {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
+            .process_group(0)
             .spawn()
             .with_context(|| format!("start {}", program.display()))?;
         let (stdout, stderr) = (Lines::default(), Lines::default());
@@ -245,7 +250,8 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // Both fail only where it has ended already.
+        // These fail only where all of it has ended already. Its workers may have outlived it.
+        let _ = kill_process_group(Pid::from_child(&self.child), Signal::KILL);
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

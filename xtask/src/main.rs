@@ -22,6 +22,7 @@ mod demo;
 mod dist;
 mod fuzz;
 mod kernels;
+mod orphans;
 mod page;
 mod services;
 mod setup;

@@ -14,7 +14,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::build_ebpf::build_ebpf;
 use crate::setup::{self, KOSOKU, KUBERNETES_VALIDATE, Purpose, foreign};
-use crate::{fuzz, kernels, tidy, workspace};
+use crate::{fuzz, kernels, orphans, tidy, workspace};
 
 /// The workspace's own lints are errors already; this adds what clippy only warns of.
 const DENY_WARNINGS: [&str; 3] = ["--", "-D", "warnings"];
@@ -157,7 +157,9 @@ fn nextest(require_kernel: bool, skips: &Path) -> Result<String> {
     if require_kernel {
         nextest.env("PLUMBLINE_REQUIRE_KERNEL", "1");
     }
+    orphans::adopt()?;
     let status = nextest.status().context("start cargo")?;
+    let outlived = orphans::end_them();
     let report = fs::read_to_string(&junit).unwrap_or_default();
     let Some((run, failed)) = counts_of_junit(&report) else {
         bail!("{status}, and no report");
@@ -169,6 +171,7 @@ fn nextest(require_kernel: bool, skips: &Path) -> Result<String> {
         run.saturating_sub(failed + skipped)
     );
     ensure!(status.success() && failed == 0, "{counts}");
+    outlived?;
     Ok(counts)
 }
 

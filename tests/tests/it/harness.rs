@@ -138,6 +138,30 @@ async fn a_process_is_ended_by_signal_and_by_drop() {
     assert!(!std::path::Path::new(&folder).exists());
 }
 
+/// A worker outlives the process that started it, as nginx' do: not the value.
+#[tokio::test]
+async fn what_a_process_has_started_ends_with_it() {
+    for is_killed in [false, true] {
+        let script = "sleep 60 & echo $! >&2; wait";
+        let mut master = Process::start(Command::new("sh").args(["-c", script])).expect("start");
+        let worker = master.wait_for_log("", BOUND).await.expect("its worker");
+        let worker = std::path::PathBuf::from(format!("/proc/{worker}"));
+        if is_killed {
+            master.signal(Signal::KILL).expect("kill");
+            master.wait_for_exit(BOUND).await.expect("ends");
+        }
+        assert!(worker.exists());
+        drop(master);
+        let ended = wait::until("the worker's end", BOUND, async || {
+            // It is nobody's until init has taken note of its end.
+            let state = std::fs::read_to_string(worker.join("stat")).unwrap_or_default();
+            let is_gone = state.is_empty() || state.contains(") Z ");
+            is_gone.then_some(()).ok_or(state)
+        });
+        ended.await.expect("it has ended");
+    }
+}
+
 #[tokio::test]
 async fn a_wait_that_is_in_vain_says_what_it_saw() {
     let error = wait::until_equal("the answer", Duration::from_millis(50), 42, async || Ok(41));

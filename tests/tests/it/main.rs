@@ -6,6 +6,7 @@ mod docs;
 mod harness;
 mod kernel;
 mod liars;
+mod limits;
 mod newcomer;
 mod page;
 mod server;
