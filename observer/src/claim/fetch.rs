@@ -10,10 +10,7 @@ use std::fmt;
 use std::io::Write;
 use std::time::{Duration, Instant};
 
-use http::header::{
-    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HOST, HeaderMap,
-    HeaderName, LOCATION, TRANSFER_ENCODING, USER_AGENT,
-};
+use http::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, HOST, TRANSFER_ENCODING, USER_AGENT};
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Empty};
 use hyper::body::{Body, Bytes, Incoming};
@@ -23,6 +20,7 @@ use super::access::{Access, Authorization, SecretError};
 use super::body::{BodyError, Sink};
 use super::connection::{ConnectError, Connection, Origin};
 use super::exposition::Format;
+use super::head::{check_status, format, is_gzip};
 use super::selection::Expected;
 use crate::blocking::Places;
 
@@ -30,9 +28,6 @@ const AGENT: &str = concat!("plumbline-observer/", env!("CARGO_PKG_VERSION"));
 
 /// Secrets that are read at once.
 static FILES: Places = Places::new(4);
-
-/// Most bytes of a header that an error shows, before escaping.
-const EXCERPT: usize = 80;
 
 /// What a scrape may cost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -349,67 +344,4 @@ impl Fetcher {
             Ok(format)
         }
     }
-}
-
-fn check_status(status: StatusCode, headers: &HeaderMap) -> Result<(), FetchError> {
-    if status == StatusCode::OK {
-        Ok(())
-    } else if status.is_redirection() && headers.contains_key(LOCATION) {
-        Err(FetchError::Redirect {
-            status,
-            location: excerpt(headers, &LOCATION),
-        })
-    } else {
-        Err(FetchError::Status { status })
-    }
-}
-
-/// The format by the media type; text where it is missing or unknown, as before Prometheus 3.
-fn format(headers: &HeaderMap) -> Result<Format, FetchError> {
-    let value = headers
-        .get(CONTENT_TYPE)
-        .map_or(&b""[..], |value| value.as_bytes());
-    let media_type = value.split(|&byte| byte == b';').next().unwrap_or_default();
-    let is = |name: &str| {
-        media_type
-            .trim_ascii()
-            .eq_ignore_ascii_case(name.as_bytes())
-    };
-    if is("application/openmetrics-text") {
-        Ok(Format::OpenMetrics)
-    } else if is("text/html") || is("application/xhtml+xml") {
-        Err(FetchError::Html)
-    } else {
-        Ok(Format::Text)
-    }
-}
-
-fn is_gzip(headers: &HeaderMap) -> Result<bool, FetchError> {
-    let mut codings = headers.get_all(CONTENT_ENCODING).iter();
-    let coding = codings
-        .next()
-        .map_or(&b"identity"[..], |value| value.as_bytes())
-        .trim_ascii();
-    let is = |name: &str| coding.eq_ignore_ascii_case(name.as_bytes());
-    let is_only = codings.next().is_none();
-    if is_only && (is("gzip") || is("x-gzip")) {
-        Ok(true)
-    } else if is_only && (is("identity") || coding.is_empty()) {
-        Ok(false)
-    } else {
-        Err(FetchError::Encoding {
-            encoding: excerpt(headers, &CONTENT_ENCODING),
-        })
-    }
-}
-
-/// What a header says, bounded and escaped; several of one name are joined.
-fn excerpt(headers: &HeaderMap, name: &HeaderName) -> String {
-    let values: Vec<_> = headers
-        .get_all(name)
-        .iter()
-        .map(|value| value.as_bytes())
-        .collect();
-    let value = values.join(&b", "[..]);
-    value[..value.len().min(EXCERPT)].escape_ascii().to_string()
 }

@@ -13,6 +13,7 @@ mod exposition;
 mod expression;
 mod fetch;
 mod gauge;
+mod head;
 mod hints;
 mod json;
 mod lexer;

@@ -172,8 +172,7 @@ impl Target {
         Ok((count.tally, counts))
     }
 
-    /// Reads the claim at every interval, from `offset` later than at once, and sooner where a drift
-    /// is unsettled.
+    /// Reads the claim at every interval, from `offset` on, and sooner where a drift is unsettled.
     pub async fn scrape(
         self: Arc<Self>,
         mut claimant: Claimant,
