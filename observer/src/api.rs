@@ -296,7 +296,19 @@ fn sentence(target: &Target, observation: &Observation) -> String {
         (Verdict::Over | Verdict::Under, Some(suspects)) => suspects::in_words(suspects),
         _ => String::new(),
     };
-    format!("{name}: the gauge says {claim}, {kernel}: {finally}.{suspects}{held}")
+    let negative = observation
+        .negative
+        .as_deref()
+        .map_or_else(String::new, negative);
+    format!("{name}: the gauge says {claim}, {kernel}: {finally}.{suspects}{held}{negative}")
+}
+
+/// What is wrong with a claim whatever the kernel says.
+fn negative(series: &str) -> String {
+    format!(
+        " {series} is negative, which no number of connections is: what it counts is decremented \
+         under other labels than it was incremented, or twice."
+    )
 }
 
 /// A time as people and programs read it.

@@ -109,6 +109,8 @@ pub struct Target {
     pub freshness: Freshness,
     /// What the gauge claims to count.
     pub counts: Counts,
+    /// Whether it claims to count all of them.
+    pub bound: Bound,
     /// Between two checks.
     pub interval: Duration,
     /// How far from the kernel's moment the service may count an opening or a closing.
@@ -135,6 +137,16 @@ pub enum Counts {
     Established,
     /// ESTABLISHED connections, less those still in the accept queue.
     Accepted,
+}
+
+/// What a claim is of what it counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Bound {
+    /// As many as there are.
+    Exact,
+    /// Some of them: requests in flight, authenticated sessions. It can only be too high.
+    AtMost,
 }
 
 /// What a page is that holds the claim.

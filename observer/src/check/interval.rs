@@ -48,6 +48,12 @@ impl Interval {
         }
     }
 
+    /// The interval for a claim that counts only some of the connections: none of them at the fewest.
+    #[must_use]
+    pub const fn at_most(self) -> Self {
+        Self { low: 0, ..self }
+    }
+
     /// How many connections it leaves open. 0 where nothing opened or closed.
     #[must_use]
     pub const fn width(&self) -> i64 {

@@ -13,7 +13,7 @@ use super::claimed::{Said, selection};
 use super::error::{ConfigError, Place, TargetProblem};
 use super::general::{KernelSettings, LogSettings, WebSettings};
 use super::value::{HttpUrl, Listen, Name, Netns, Span, Text, Within, one_or_more};
-use super::{ClaimFormat, Config, Counts, MAX_GAUGE_URLS, MAX_TARGETS, Target};
+use super::{Bound, ClaimFormat, Config, Counts, MAX_GAUGE_URLS, MAX_TARGETS, Target};
 use crate::claim::{
     Access, Authorization, Expression, Freshness, MAX_AGE, Path, Pattern, Selector,
 };
@@ -114,6 +114,10 @@ pub struct TargetSettings {
     /// What the gauge claims to count [default: websocket]
     #[arg(long, env = "OBSERVER_COUNTS", help_heading = "Target")]
     pub counts: Option<Counts>,
+    /// Whether the claim is all of these connections, or at most as many, as requests in flight are
+    /// [default: exact]
+    #[arg(long, env = "OBSERVER_BOUND", help_heading = "Target")]
+    pub bound: Option<Bound>,
     /// Time between two checks [default: 5s]
     #[arg(
         long,
@@ -249,6 +253,7 @@ impl TargetSettings {
             ("claim-path", self.claim_path.is_some()),
             ("claim-pattern", self.claim_pattern.is_some()),
             ("counts", self.counts.is_some()),
+            ("bound", self.bound.is_some()),
             ("interval", self.interval.is_some()),
             ("settle", self.settle.is_some()),
             ("confirm", self.confirm.is_some()),
@@ -280,6 +285,7 @@ impl TargetSettings {
             claim_path,
             claim_pattern,
             counts,
+            bound,
             interval,
             settle,
             confirm,
@@ -339,6 +345,7 @@ impl TargetSettings {
                 ahead: settle,
             },
             counts: counts.unwrap_or(Counts::Websocket),
+            bound: bound.unwrap_or(Bound::Exact),
             interval,
             settle,
             confirm: confirm.map_or(CONFIRM, |confirm| confirm.0),

@@ -19,6 +19,8 @@ pub struct Observation {
     pub held: Option<u64>,
     /// The claim, if the last reading had one. Unit: connections.
     pub claim: Option<f64>,
+    /// A number of the claim that is negative, as no number of connections is.
+    pub negative: Option<String>,
     /// Whether the last scrape gave an exposition; none before the first.
     pub is_up: Option<bool>,
     /// How long the last scrape took.
@@ -49,6 +51,7 @@ impl Observation {
             listeners: None,
             held: None,
             claim: None,
+            negative: None,
             is_up: None,
             scrape: None,
             failure: None,

@@ -19,7 +19,7 @@ use crate::{
         Shape, Suspects, Verdict, Window,
     },
     claim::{Claimant, Outcome, Reading},
-    config::{self, Counts as Counted},
+    config::{self, Bound, Counts as Counted},
 };
 
 /// Most readings that wait for their window to end; at most one a check, so `settle` bounds it.
@@ -58,8 +58,7 @@ impl Target {
     /// A target of which nothing is known yet.
     #[must_use]
     pub fn new(config: config::Target, watched: Arc<Watched>, kernel: Arc<Kernel>) -> Self {
-        // The window of a check, which time stamps put into the past, the time until it is decided,
-        // and some slack.
+        // A window, which time stamps put into the past, the time until it is decided, and slack.
         let fresh = config.freshness.age;
         let keep = config.settle * 2 + config.scrape_timeout + fresh + Duration::from_secs(5);
         Self {
@@ -249,6 +248,10 @@ impl Target {
         let counts = begins
             .and_then(|begins| Some((*state.samples.before(begins)?, *state.samples.after(ends)?)));
         let interval = counts.map(|(before, after)| Interval::between(&before, &after));
+        let interval = match self.config.bound {
+            Bound::Exact => interval,
+            Bound::AtMost => interval.map(Interval::at_most),
+        };
         let window = counts.map(|(before, after)| Window {
             begins: at - self.config.settle,
             ends: at + reading.duration() + self.config.settle,
@@ -278,9 +281,11 @@ impl Target {
         let last = &mut state.last;
         last.is_up = Some(reading.outcome.is_up());
         last.scrape = Some(reading.duration());
-        (last.claim, last.failure) = match &reading.outcome {
-            Outcome::Claimed(claim) => (Some(claim.value), None),
-            Outcome::Down(failure) | Outcome::Missing(failure) => (None, Some(failure.to_string())),
+        (last.claim, last.negative, last.failure) = match &reading.outcome {
+            Outcome::Claimed(claim) => (Some(claim.value), claim.negative.clone(), None),
+            Outcome::Down(failure) | Outcome::Missing(failure) => {
+                (None, None, Some(failure.to_string()))
+            }
         };
         let record = Record {
             at,

@@ -244,6 +244,60 @@ async fn check_exits_0_on_agree_1_on_unsettled_and_2_on_over_and_under() {
 }
 
 #[tokio::test]
+async fn what_is_at_most_the_connections_can_only_be_over() {
+    if !kernel_or_skip() {
+        return;
+    }
+    let (scripted, _pairs, page) = service().await;
+    let targets = [target(&scripted, &page).with("bound", "at-most")];
+    let observer = Observer::start(&targets).await.expect("observer");
+    for claim in [0, 1, 2] {
+        page.claim(claim);
+        let agree = [
+            ("verdict", json!("agree")),
+            ("claim", json!(claim as f64)),
+            ("low", json!(0)),
+            ("high", json!(2)),
+        ];
+        observer.reports("it", &agree).await.expect("agree");
+    }
+    page.claim(5);
+    let over = [("verdict", json!("over")), ("drift", json!(3))];
+    observer.reports("it", &over).await.expect("over");
+    assert_eq!(observer.checks("it").await.expect("checks").under, 0);
+}
+
+#[tokio::test]
+async fn a_negative_series_is_named_also_where_the_sum_is_right() {
+    if !kernel_or_skip() {
+        return;
+    }
+    let (scripted, _pairs, page) = service().await;
+    let observer = Observer::start(&[target(&scripted, &page)]).await;
+    let observer = observer.expect("observer");
+    let named = "active_connections{w=\"2\"} is negative";
+    page.say("active_connections{w=\"1\"} 3\nactive_connections{w=\"2\"} -1\n");
+    let said = tests::wait::until("the sentence", BOUND, async || {
+        let report = observer.report("it").await?;
+        let sentence = report["sentence"].as_str().unwrap_or_default();
+        anyhow::ensure!(
+            report["verdict"] == "agree" && sentence.contains(named),
+            "{report}"
+        );
+        Ok(())
+    });
+    said.await.expect("it is named");
+    page.say("active_connections{w=\"1\"} 1\nactive_connections{w=\"2\"} 1\n");
+    let said = tests::wait::until("the sentence", BOUND, async || {
+        let report = observer.report("it").await?;
+        let sentence = report["sentence"].as_str().unwrap_or_default();
+        anyhow::ensure!(!sentence.contains("negative"), "{report}");
+        Ok(())
+    });
+    said.await.expect("it is named no longer");
+}
+
+#[tokio::test]
 async fn check_says_one_line_and_why_only_where_it_is_asked() {
     if !kernel_or_skip() {
         return;
