@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 use crate::{
     bus::{Event, MessageBus},
     channel::Receiver,
-    gateway::hub::Hub,
+    sessions::Hub,
     store::{Ack, NewMessage, NotStored, Store},
 };
 

@@ -7,6 +7,7 @@
 mod accept;
 mod account;
 mod attachments;
+mod authentication;
 mod breaker;
 mod bus;
 mod channel;
@@ -19,7 +20,9 @@ mod message;
 pub mod metrics_service;
 mod rate;
 mod relay;
+mod routes;
 mod server;
+mod sessions;
 mod store;
 
 pub use accept::BindError;

@@ -3,20 +3,20 @@
 use std::{
     net::{IpAddr, Ipv6Addr},
     sync::Arc,
-    time::{Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use crate::{
     account::AccountId,
     attachments::Attachments,
+    authentication::Authentication,
     bus::MessageBus,
     channel::Sender,
     config::Config,
-    gateway::hub::Hub,
     group_commit::Posted,
-    http::{authentication::Authentication, error::ApiError},
     metrics_service::MetricsService,
     rate::Rate,
+    sessions::Hub,
     store::{Ack, Store},
 };
 
@@ -36,18 +36,14 @@ pub(crate) struct Relay {
 }
 
 impl Relay {
-    /// Allows a client to create an account, or not yet.
-    pub(crate) fn limit_account(&self, client: IpAddr) -> Result<(), ApiError> {
-        self.accounts_rate
-            .take(&network_of(client), Instant::now())
-            .map_err(ApiError::TooMany)
+    /// Allows a client to create an account, or says how long to wait.
+    pub(crate) fn limit_account(&self, client: IpAddr) -> Result<(), Duration> {
+        self.accounts_rate.take(&network_of(client), Instant::now())
     }
 
-    /// Allows an account to send a message, or not yet.
-    pub(crate) fn limit_message(&self, sender: &AccountId) -> Result<(), ApiError> {
-        self.messages_rate
-            .take(sender, Instant::now())
-            .map_err(ApiError::TooMany)
+    /// Allows an account to send a message, or says how long to wait.
+    pub(crate) fn limit_message(&self, sender: &AccountId) -> Result<(), Duration> {
+        self.messages_rate.take(sender, Instant::now())
     }
 }
 

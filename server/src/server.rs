@@ -11,16 +11,16 @@ use tokio::{
 use crate::{
     accept::{self, BindError, Limits},
     attachments::{Attachments, AttachmentsError},
+    authentication::Authentication,
     bus::Embedded,
     channel::{Receiver, channel},
     config::Config,
-    gateway::{delivery, hub::Hub},
     group_commit::{self, Posted},
-    http::{self, authentication::Authentication},
-    management,
+    http, management,
     metrics_service::{MetricsError, MetricsService, Port, Queue},
     rate::Rate,
     relay::Relay,
+    sessions::{self, Hub},
     store::{Ack, OpenError, Store},
 };
 
@@ -129,7 +129,7 @@ impl Server {
             user_timeout: config.user_timeout.get(),
         };
         let upkeep = tokio::spawn(run_upkeep(Arc::clone(&relay.metrics)));
-        let delivery = tokio::spawn(delivery::deliver(
+        let delivery = tokio::spawn(sessions::deliver(
             relay.bus.subscribe(),
             Arc::clone(&relay.hub),
             Arc::clone(&relay.metrics),

@@ -1,70 +1,10 @@
 //! The gateway: WebSockets through which accounts receive.
 //!
-//! Knows the handshake. What a session does stands in `session`, who is connected in `hub`.
+//! Knows what a session does once its socket is upgraded. The handshake is a request, and stands in
+//! `http`; who is connected stands in `sessions`.
 
-pub(crate) mod delivery;
-mod ending;
-mod handle;
-pub(crate) mod hub;
+mod close;
 mod protocol;
 mod session;
 
-use std::sync::Arc;
-
-use axum::{
-    Extension,
-    extract::{State, WebSocketUpgrade, ws::rejection::WebSocketUpgradeRejection},
-    http::HeaderMap,
-    response::{IntoResponse as _, Response},
-};
-use hub::Refusal;
-use session::Session;
-
-use crate::{
-    accept::Peer,
-    http::{authentication::SUBPROTOCOL, error::ApiError, origin},
-    relay::Relay,
-};
-
-/// Size of a session's buffers, in bytes. An idle session holds one of each.
-const BUFFER: usize = 1024;
-
-/// `GET /v1/gateway`: checks who asks and whether there is room, then upgrades.
-pub(crate) async fn connect(
-    State(relay): State<Arc<Relay>>,
-    Extension(Peer(peer)): Extension<Peer>,
-    headers: HeaderMap,
-    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
-) -> Result<Response, ApiError> {
-    let upgrade = upgrade.map_err(|rejection| {
-        let reason = rejection.body_text();
-        ApiError::Handshake(rejection.into_response().status(), reason)
-    })?;
-    if !origin::is_allowed(&headers, &relay.config.allowed_origins.0) {
-        return Err(ApiError::Origin);
-    }
-    let account = relay
-        .authentication
-        .authenticate(&relay.store, &headers)
-        .await?;
-    let reservation = relay
-        .hub
-        .reserve(account)
-        .map_err(|refusal| match refusal {
-            Refusal::TooMany => ApiError::TooManySessions,
-            Refusal::Draining => ApiError::Draining,
-        })?;
-    let upgrade = upgrade
-        .protocols([SUBPROTOCOL])
-        .read_buffer_size(BUFFER)
-        .write_buffer_size(BUFFER)
-        .max_write_buffer_size(relay.config.message_limit.saturating_mul(8).max(8 * BUFFER))
-        .max_message_size(relay.config.frame_limit)
-        .max_frame_size(relay.config.frame_limit);
-    // The reservation moves into the task: if the upgrade fails, both are dropped, and the gauge
-    // has not moved, because the session is opened only on a socket that exists.
-    Ok(upgrade.on_upgrade(move |socket| {
-        let (registration, messages) = reservation.open(peer);
-        Session::new(socket, registration, relay).run(messages)
-    }))
-}
+pub(crate) use session::Session;

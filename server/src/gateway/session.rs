@@ -11,17 +11,13 @@ use futures_util::{SinkExt as _, StreamExt as _};
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
 use uuid::Uuid;
 
-use super::{
-    ending::Ending,
-    handle::Settled,
-    hub::Registration,
-    protocol::{self, Up},
-};
+use super::protocol::{self, Up};
 use crate::{
     channel::{Receiver, Refused},
     message::{Message, Sequence},
     rate::Bucket,
     relay::Relay,
+    sessions::{Ending, Registration, Settled},
     store::Ack,
 };
 
@@ -31,7 +27,7 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 const PAGE: i64 = 64;
 
 /// An open session.
-pub(super) struct Session {
+pub(crate) struct Session {
     socket: WebSocket,
     registration: Registration,
     relay: Arc<Relay>,
@@ -58,7 +54,7 @@ enum Progress {
 impl Session {
     /// A session on a socket that was just upgraded. On the heap, because futures that it is moved
     /// through would each keep room for it.
-    pub(super) fn new(
+    pub(crate) fn new(
         socket: WebSocket,
         registration: Registration,
         relay: Arc<Relay>,
@@ -75,7 +71,7 @@ impl Session {
     }
 
     /// Serves the session until it ends, then takes leave of the client.
-    pub(super) async fn run(mut self: Box<Self>, messages: Receiver<Arc<Message>>) {
+    pub(crate) async fn run(mut self: Box<Self>, messages: Receiver<Arc<Message>>) {
         let ending = self.converse(messages).await;
         Box::pin(self.take_leave(ending)).await;
     }

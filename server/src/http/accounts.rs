@@ -24,7 +24,7 @@ pub(super) async fn create(
     State(relay): State<Arc<Relay>>,
     Extension(Peer(peer)): Extension<Peer>,
 ) -> Result<(StatusCode, Json<Created>), ApiError> {
-    relay.limit_account(peer.ip())?;
+    relay.limit_account(peer.ip()).map_err(ApiError::TooMany)?;
     let (id, token) = (AccountId::generate(), Token::generate()?);
     relay
         .store

@@ -13,6 +13,8 @@ use serde::Serialize;
 
 use crate::{
     attachments::S3Error,
+    authentication::AuthenticationError,
+    sessions::Refusal,
     store::{NotStored, StoreError},
 };
 
@@ -122,6 +124,24 @@ impl ApiError {
             | Self::S3(_)
             | Self::RecipientFull => Some(Duration::from_secs(1)),
             _ => None,
+        }
+    }
+}
+
+impl From<AuthenticationError> for ApiError {
+    fn from(error: AuthenticationError) -> Self {
+        match error {
+            AuthenticationError::Unproven => Self::Unauthorized,
+            AuthenticationError::Store(error) => Self::Store(error),
+        }
+    }
+}
+
+impl From<Refusal> for ApiError {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::TooMany => Self::TooManySessions,
+            Refusal::Draining => Self::Draining,
         }
     }
 }

@@ -44,7 +44,7 @@ pub(super) async fn send(
         .authentication
         .authenticate(&relay.store, &headers)
         .await?;
-    relay.limit_message(&sender)?;
+    relay.limit_message(&sender).map_err(ApiError::TooMany)?;
     let Json(Send {
         to,
         body,

@@ -1,15 +1,15 @@
 //! The public port: its routes, and what surrounds every one of them.
 //!
-//! Knows paths and limits on bodies. Deliberately has no metrics, health or connection list: they
+//! Knows who answers which path, and limits on bodies. Deliberately has no metrics, health or connection list: they
 //! are the management port's alone.
 
 mod accounts;
 mod attachments;
-pub(crate) mod authentication;
-pub(crate) mod error;
+mod error;
+mod gateway;
 mod messages;
 mod observe;
-pub(crate) mod origin;
+mod origin;
 
 use std::{any::Any, sync::Arc};
 
@@ -23,15 +23,11 @@ use error::ApiError;
 use observe::ObserveLayer;
 use tower_http::{catch_panic::CatchPanicLayer, timeout::RequestBodyTimeoutLayer};
 
-use crate::{gateway, metrics_service::MetricsService, relay::Relay};
-
-/// Every route, by its path; also the only values, with `unmatched`, of the label `route`.
-pub(crate) const ROUTES: [&str; 5] = [ACCOUNTS, ATTACHMENT, ATTACHMENTS, GATEWAY, MESSAGES];
-const ACCOUNTS: &str = "/v1/accounts";
-const ATTACHMENT: &str = "/v1/attachments/{id}";
-const ATTACHMENTS: &str = "/v1/attachments";
-const GATEWAY: &str = "/v1/gateway";
-const MESSAGES: &str = "/v1/messages";
+use crate::{
+    metrics_service::MetricsService,
+    relay::Relay,
+    routes::{ACCOUNTS, ATTACHMENT, ATTACHMENTS, GATEWAY, MESSAGES},
+};
 
 /// The public port's service.
 pub(crate) fn router(relay: &Arc<Relay>) -> Router {

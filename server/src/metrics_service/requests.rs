@@ -13,7 +13,7 @@ use http::Method;
 use metrics::{Counter, Histogram, Key, Label, Recorder as _};
 
 use super::{METADATA, MetricsService, WITHOUT, catalogue};
-use crate::http::ROUTES;
+use crate::routes::ROUTES;
 
 /// The values of the label `method`. The last one stands for every other.
 const METHODS: [&str; 10] = [

@@ -148,7 +148,7 @@ impl Hub {
     }
 
     /// How many messages for an account were heard of, to be noted before the database is read.
-    pub(super) fn heard(&self, account: &AccountId) -> u64 {
+    pub(crate) fn heard(&self, account: &AccountId) -> u64 {
         self.lock()
             .by_id
             .get(account)
@@ -156,7 +156,7 @@ impl Hub {
     }
 
     /// Takes note that the database has no message for an account, unless one was heard of since.
-    pub(super) fn note_drained(&self, account: &AccountId, heard: u64) {
+    pub(crate) fn note_drained(&self, account: &AccountId, heard: u64) {
         if let Some(account) = self.lock().by_id.get_mut(account) {
             account.is_drained = account.heard == heard;
         }
@@ -314,7 +314,7 @@ pub(crate) struct Registration {
 
 impl Registration {
     /// Whose session it is.
-    pub(super) fn account(&self) -> &AccountId {
+    pub(crate) fn account(&self) -> &AccountId {
         &self.reservation.account
     }
 

@@ -3,19 +3,29 @@
 //! Knows the two places where a token may stand. Deliberately remembers only accounts that exist,
 //! in bounded memory; accounts are never deleted, so what it remembers stays true.
 
-use axum::http::{HeaderMap, header};
+use ::http::{HeaderMap, header};
 use quick_cache::sync::Cache;
 
-use super::error::ApiError;
 use crate::{
     account::{AccountId, Token, TokenHash},
-    store::Store,
+    store::{Store, StoreError},
 };
 
 /// Most accounts that are remembered.
 const REMEMBERED: usize = 16 * 1024;
 /// The subprotocol that carries a token for browsers, which cannot set `Authorization`.
 pub(crate) const SUBPROTOCOL: &str = "bearer";
+
+/// Why it is not known who asks.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum AuthenticationError {
+    /// No token, or one that proves nothing.
+    #[error("no valid bearer token")]
+    Unproven,
+    /// The database that knows the token failed.
+    #[error("cannot look up the token")]
+    Store(#[from] StoreError),
+}
 
 /// The authenticator of one relay.
 pub(crate) struct Authentication {
@@ -36,15 +46,17 @@ impl Authentication {
         &self,
         store: &Store,
         headers: &HeaderMap,
-    ) -> Result<AccountId, ApiError> {
-        let token = token_in(headers).ok_or(ApiError::Unauthorized)?.hash();
+    ) -> Result<AccountId, AuthenticationError> {
+        let token = token_in(headers)
+            .ok_or(AuthenticationError::Unproven)?
+            .hash();
         if let Some(account) = self.known.get(&token) {
             return Ok(account);
         }
         let account = store
             .find_account(&token)
             .await?
-            .ok_or(ApiError::Unauthorized)?;
+            .ok_or(AuthenticationError::Unproven)?;
         self.known.insert(token, account.clone());
         Ok(account)
     }

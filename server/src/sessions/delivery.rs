@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
+use super::hub::Hub;
 use crate::{
     bus::{Event, Heard, Subscription},
-    gateway::hub::Hub,
     metrics_service::MetricsService,
 };
 

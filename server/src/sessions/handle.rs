@@ -20,11 +20,11 @@ use crate::{channel::Sender, message::Message};
 
 /// What became of an ack.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Settled {
+pub(crate) struct Settled {
     /// The message.
-    pub(super) id: Uuid,
+    pub(crate) id: Uuid,
     /// Whether the message is gone from the database; if not, it is to be sent again.
-    pub(super) is_durable: bool,
+    pub(crate) is_durable: bool,
 }
 
 /// How others reach a session.
@@ -57,18 +57,18 @@ impl Handle {
     }
 
     /// Makes the session read the database.
-    pub(super) fn fall_behind(&self) {
+    pub(crate) fn fall_behind(&self) {
         self.is_behind.store(true, Ordering::SeqCst);
         self.wake.notify_one();
     }
 
     /// Whether the session has the database to read; from here on messages are queued again.
-    pub(super) fn catch_up(&self) -> bool {
+    pub(crate) fn catch_up(&self) -> bool {
         self.is_behind.swap(false, Ordering::SeqCst)
     }
 
     /// What became of acks since the last call.
-    pub(super) fn take_settled(&self) -> Vec<Settled> {
+    pub(crate) fn take_settled(&self) -> Vec<Settled> {
         mem::take(&mut *self.settled.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
