@@ -21,6 +21,7 @@ mod dashboards;
 mod demo;
 mod dist;
 mod fuzz;
+mod imports;
 mod kernels;
 mod orphans;
 mod page;

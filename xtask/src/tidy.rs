@@ -3,11 +3,14 @@
 //! `cargo xtask test` and a test below ask for the findings; there are none in a tidy tree. It looks
 //! at text only and knows nothing of what the code does.
 
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
+
+use crate::imports;
 
 /// The longest source file, its tests not counted.
 const LINE_LIMIT: usize = 400;
@@ -21,12 +24,25 @@ const TEXT: &[&str] = &[
     "yaml", "yml",
 ];
 
+/// Crates whose files may still use each other in circles, and why. One that has none any more is a
+/// finding too, so that the list only gets shorter.
+const CIRCULAR: &[(&str, &str)] = &[
+    (
+        "observer/src",
+        "the parts of `watch`, `probe`, `config`, `tui/view` and `api` use what their module keeps",
+    ),
+    (
+        "xtask/src",
+        "the parts of `bench` and `setup` use what their module keeps",
+    ),
+];
+
 /// Everything untidy below `root`, a line each.
 pub(crate) fn findings(root: &Path) -> Result<Vec<String>> {
     let mut files = Vec::new();
     collect(root, &mut files)?;
     files.sort();
-    let mut findings = Vec::new();
+    let mut findings = circles(root, &files, CIRCULAR)?;
     for file in files {
         let Ok(text) = fs::read_to_string(&file) else {
             findings.push(format!("{}: is not UTF-8", file.display()));
@@ -44,6 +60,51 @@ pub(crate) fn findings(root: &Path) -> Result<Vec<String>> {
                 .into_iter()
                 .map(|found| format!("{}: {found}", name.display())),
         );
+    }
+    Ok(findings)
+}
+
+/// Circles of imports in every crate of the tree.
+fn circles(root: &Path, files: &[PathBuf], excused: &[(&str, &str)]) -> Result<Vec<String>> {
+    let mut crates: BTreeMap<&Path, Vec<PathBuf>> = BTreeMap::new();
+    let is_root = |folder: &&Path| {
+        let mut roots = ["lib.rs", "main.rs"]
+            .map(|root| folder.join(root))
+            .into_iter();
+        roots.any(|root| files.binary_search(&root).is_ok())
+    };
+    for file in files
+        .iter()
+        .filter(|file| file.extension() == Some(OsStr::new("rs")))
+    {
+        // Each file in `bin` is a crate by itself.
+        if file.parent().and_then(Path::file_name) != Some(OsStr::new("bin"))
+            && let Some(folder) = file.ancestors().skip(1).find(is_root)
+        {
+            crates.entry(folder).or_default().push(file.clone());
+        }
+    }
+    let name = |file: &Path| {
+        file.strip_prefix(root)
+            .unwrap_or(file)
+            .display()
+            .to_string()
+    };
+    let mut findings = Vec::new();
+    for (folder, files) in crates {
+        let circles = imports::circles(folder, &files)?;
+        if let Some((folder, _)) = excused.iter().find(|(excused, _)| *excused == name(folder)) {
+            if circles.is_empty() {
+                findings.push(format!(
+                    "{folder} has no circle any more: take it off the list"
+                ));
+            }
+            continue;
+        }
+        for circle in circles {
+            let circle: Vec<String> = circle.iter().map(|file| name(file)).collect();
+            findings.push(format!("{} use each other in a circle", circle.join(", ")));
+        }
     }
     Ok(findings)
 }
@@ -267,6 +328,36 @@ mod tests {
             anchor("## WebSockets over HTTP/2, at last"),
             "websockets-over-http2-at-last"
         );
+    }
+
+    #[test]
+    fn circles_are_found_in_each_crate_that_is_not_excused() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let sources = [
+            ("a/src/lib.rs", "mod b; mod c; mod d;"),
+            ("a/src/b.rs", "use crate::c::C;"),
+            ("a/src/c.rs", "use crate::d::D;"),
+            ("a/src/d.rs", "use crate::b::B;"),
+            ("b/src/main.rs", "mod c;"),
+            ("b/src/c.rs", "use crate::C;"),
+        ];
+        let mut files = Vec::new();
+        for (name, text) in sources {
+            let file = folder.path().join(name);
+            fs::create_dir_all(file.parent().expect("a parent")).expect("its folder");
+            fs::write(&file, text).expect("write");
+            files.push(file);
+        }
+        files.sort();
+        let check = |excused: &[(&str, &str)], expected: &[&str]| {
+            let found = circles(folder.path(), &files, excused).expect("read");
+            assert_eq!(found, expected);
+        };
+        let circle = "a/src/c.rs, a/src/d.rs, a/src/b.rs use each other in a circle";
+        check(&[], &[circle]);
+        check(&[("a/src", "for this test")], &[]);
+        let stale = "b/src has no circle any more: take it off the list";
+        check(&[("b/src", "for this test")], &[circle, stale]);
     }
 
     #[test]
