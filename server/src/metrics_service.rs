@@ -140,7 +140,7 @@ impl MetricsService {
             true => Gauge::noop(),
             false => recorder.register_gauge(&key, &METADATA),
         };
-        let service = Self {
+        Ok(Self {
             handle: recorder.handle(),
             requests: Requests::new(),
             active_connections: gauge(key(catalogue::ACTIVE_CONNECTIONS, [])),
@@ -153,22 +153,21 @@ impl MetricsService {
             messages_received: counter(catalogue::WS_MESSAGES_RECEIVED),
             db_connect: recorder.register_histogram(&key(catalogue::DB_CONNECT, []), &METADATA),
             recorder,
-        };
-        // Series whose labels are known are there from the start: a rate needs something to begin from.
-        for port in [Port::Public, Port::Management] {
-            service
-                .gauge(catalogue::HTTP_CONNECTIONS, [port.label()])
-                .set(0);
-            service
-                .counter(catalogue::HTTP_ACCEPT_ERRORS, [port.label()])
-                .increment(0);
+        })
+    }
+
+    /// Makes every series whose labels are known from the start: a rate needs something to begin from.
+    pub(crate) fn declare(&self) {
+        for &metric in CATALOGUE {
+            for labels in every_value(metric.labels) {
+                match metric.kind {
+                    Kind::Counter => self.counter(metric, labels).increment(0),
+                    Kind::Gauge => self.gauge(metric, labels).set(0),
+                    Kind::Histogram(_) => drop(self.histogram(metric, labels)),
+                }
+            }
         }
-        for queue in Queue::ALL {
-            service
-                .counter(catalogue::CHANNEL_DROPPED, [queue.label()])
-                .increment(0);
-        }
-        Ok(service)
+        self.requests.declare(self);
     }
 
     /// The exposition in Prometheus' text format 0.0.4. Takes milliseconds: not for async threads.
@@ -293,7 +292,7 @@ impl MetricsService {
         self.db_connect.record(duration);
     }
 
-    fn gauge<const N: usize>(&self, metric: Metric, labels: [&'static str; N]) -> Gauge {
+    fn gauge(&self, metric: Metric, labels: impl AsRef<[&'static str]>) -> Gauge {
         if WITHOUT {
             return Gauge::noop();
         }
@@ -301,7 +300,7 @@ impl MetricsService {
             .register_gauge(&key(metric, labels), &METADATA)
     }
 
-    fn counter<const N: usize>(&self, metric: Metric, labels: [&'static str; N]) -> Counter {
+    fn counter(&self, metric: Metric, labels: impl AsRef<[&'static str]>) -> Counter {
         if WITHOUT {
             return Counter::noop();
         }
@@ -309,7 +308,7 @@ impl MetricsService {
             .register_counter(&key(metric, labels), &METADATA)
     }
 
-    fn histogram<const N: usize>(&self, metric: Metric, labels: [&'static str; N]) -> Histogram {
+    fn histogram(&self, metric: Metric, labels: impl AsRef<[&'static str]>) -> Histogram {
         if WITHOUT {
             return Histogram::noop();
         }
@@ -318,11 +317,34 @@ impl MetricsService {
     }
 }
 
-fn key<const N: usize>(metric: Metric, values: [&'static str; N]) -> Key {
-    debug_assert_eq!(metric.labels.len(), N, "{}", metric.name);
+fn key(metric: Metric, values: impl AsRef<[&'static str]>) -> Key {
+    let values = values.as_ref();
+    debug_assert_eq!(metric.labels.len(), values.len(), "{}", metric.name);
     let labels = metric.labels.iter().zip(values);
-    let labels = labels.map(|(name, value)| Label::from_static_parts(name, value));
+    let labels = labels.map(|(label, value)| {
+        debug_assert!(
+            label.values.is_empty() || label.values.contains(value),
+            "{}: {value} is no {}",
+            metric.name,
+            label.name
+        );
+        Label::from_static_parts(label.name, value)
+    });
     Key::from_parts(metric.name, labels.collect::<Vec<_>>())
+}
+
+/// Every way to give these labels a value; none where a label's values are not known.
+fn every_value(labels: &[catalogue::Label]) -> Vec<Vec<&'static str>> {
+    let mut ways = vec![Vec::new()];
+    for label in labels {
+        let longer = |way: &Vec<&'static str>| {
+            let values = label.values.iter();
+            let ways = values.map(|value| [&way[..], &[*value]].concat());
+            ways.collect::<Vec<_>>()
+        };
+        ways = ways.iter().flat_map(longer).collect();
+    }
+    ways
 }
 
 /// The bounds of every histogram: as configured, else as declared.

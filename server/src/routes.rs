@@ -9,5 +9,23 @@ pub(crate) const ATTACHMENTS: &str = "/v1/attachments";
 pub(crate) const GATEWAY: &str = "/v1/gateway";
 pub(crate) const MESSAGES: &str = "/v1/messages";
 
+/// What clients that know the routes ask for, and the statuses of what they are answered: 499 is a
+/// client that left before its answer.
+pub(crate) const ANSWERS: [(&str, &str, &[u16]); ROUTES.len()] = [
+    ("POST", ACCOUNTS, &[201, 429, 499, 500, 503]),
+    ("GET", ATTACHMENT, &[200, 401, 404, 499, 500, 503]),
+    (
+        "POST",
+        ATTACHMENTS,
+        &[201, 400, 401, 408, 413, 429, 499, 500, 503],
+    ),
+    ("GET", GATEWAY, &[101, 400, 401, 403, 426, 499, 500, 503]),
+    (
+        "POST",
+        MESSAGES,
+        &[202, 400, 401, 413, 415, 422, 429, 499, 500, 503],
+    ),
+];
+
 /// Every route; also the only values, with `unmatched`, of the label `route`.
 pub(crate) const ROUTES: [&str; 5] = [ACCOUNTS, ATTACHMENT, ATTACHMENTS, GATEWAY, MESSAGES];

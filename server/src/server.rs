@@ -69,6 +69,7 @@ impl Server {
     /// When the configuration, a port or the database cannot be used.
     pub async fn start(config: Config) -> Result<Self, StartError> {
         let metrics = Arc::new(MetricsService::new(&config.buckets)?);
+        metrics.declare();
         let public = accept::bind(config.public_address, config.listen_backlog)?;
         let management = accept::bind(config.management_address, config.listen_backlog)?;
         let store = Store::open(&config, Arc::clone(&metrics)).await?;

@@ -307,7 +307,17 @@ impl Relay {
     /// # Errors
     /// It does not in time.
     pub async fn expect(&self, name: &str, labels: &[(&str, &str)], value: f64) -> Result<()> {
-        let probe = async || self.scrape().await?.value(name, labels);
+        // The rest of the page is not parsed: a wait asks often.
+        let family = ["_bucket", "_count", "_sum"]
+            .iter()
+            .find_map(|suffix| name.strip_suffix(suffix));
+        let family = family.unwrap_or(name);
+        let probe = async || {
+            let page = self.inspect("/metrics").await?;
+            let text = String::from_utf8(page.body.into())?;
+            let lines = text.lines().filter(|line| line.contains(family));
+            Page::parse(lines.collect::<Vec<_>>().join("\n"))?.value(name, labels)
+        };
         wait::until_equal(&format!("{name}{labels:?}"), BOUND, value, probe).await
     }
 }

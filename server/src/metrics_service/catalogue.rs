@@ -26,13 +26,65 @@ pub struct Metric {
     pub name: &'static str,
     /// Its type.
     pub kind: Kind,
-    /// Its labels; each has a closed set of values, named in the help text or by an enum.
-    pub labels: &'static [&'static str],
+    /// Its labels.
+    pub labels: &'static [Label],
     /// What is counted or measured.
     pub unit: &'static str,
     /// The HELP text.
     pub help: &'static str,
 }
+
+/// A label of a metric.
+#[derive(Clone, Copy, Debug)]
+pub struct Label {
+    /// Its name in the exposition.
+    pub name: &'static str,
+    /// Every value that it can have; none are named where the set is not one list, as for requests.
+    pub values: &'static [&'static str],
+}
+
+const fn label(name: &'static str, values: &'static [&'static str]) -> Label {
+    Label { name, values }
+}
+
+const METHOD: Label = label("method", &[]);
+const ROUTE: Label = label("route", &[]);
+const STATUS: Label = label("status", &[]);
+const PORT: Label = label("port", &["public", "management"]);
+const QUEUE: Label = label("type", &["outbound", "ack", "store"]);
+const BREAKER: Label = label("breaker", &["database", "s3"]);
+/// How work ends whose data nobody can refuse.
+const OUTCOME: Label = label("outcome", &["ok", "failed", "cancelled"]);
+
+/// Why a session ended.
+const ENDINGS: &[&str] = &[
+    "closed_by_peer",
+    "peer_gone",
+    "ping_timeout",
+    "slow_consumer",
+    "too_big",
+    "protocol",
+    "not_text",
+    "binary",
+    "not_understood",
+    "too_many_frames",
+    "replaced",
+    "unavailable",
+    "draining",
+    "aborted",
+];
+
+/// Every statement, and every transaction of a few, by its name.
+const STATEMENTS: &[&str] = &[
+    "create_account",
+    "find_account",
+    "create_attachment",
+    "may_fetch",
+    "store_messages",
+    "pending_messages",
+    "is_pending",
+    "delete_acked",
+];
 
 /// Bounds for work within the process or on its own disk: 100 µs doubling and halving to 10 s.
 const FAST: &[Bound] = &[
@@ -60,7 +112,7 @@ const SLOW: &[Bound] = &[
 ];
 
 macro_rules! catalogue {
-    ($($constant:ident = $kind:expr, $name:literal [$($label:literal),*] $unit:literal $help:literal;)+) => {
+    ($($constant:ident = $kind:expr, $name:literal [$($label:expr),*] $unit:literal $help:literal;)+) => {
         $(
             #[doc = $help]
             pub const $constant: Metric = Metric {
@@ -78,49 +130,49 @@ macro_rules! catalogue {
 }
 
 catalogue! {
-    HTTP_REQUESTS = Kind::Counter, "http_requests_total" ["method", "route", "status"] "requests"
+    HTTP_REQUESTS = Kind::Counter, "http_requests_total" [METHOD, ROUTE, STATUS] "requests"
         "HTTP requests on the public port; status 499 when the client left before the answer, route `unmatched` when no route fits, a WebSocket handshake counts as its 101.";
-    HTTP_REQUEST_DURATION = Kind::Histogram(FAST), "http_request_duration_seconds" ["method", "route"] "seconds"
+    HTTP_REQUEST_DURATION = Kind::Histogram(FAST), "http_request_duration_seconds" [METHOD, ROUTE] "seconds"
         "Time from a request's headers to its response's headers; a WebSocket counts only its handshake.";
-    HTTP_CONNECTIONS = Kind::Gauge, "http_open_connections" ["port"] "connections"
+    HTTP_CONNECTIONS = Kind::Gauge, "http_open_connections" [PORT] "connections"
         "Accepted TCP connections that are not closed yet, WebSockets included; port public or management.";
-    HTTP_ACCEPT_ERRORS = Kind::Counter, "http_accept_errors_total" ["port"] "errors"
+    HTTP_ACCEPT_ERRORS = Kind::Counter, "http_accept_errors_total" [PORT] "errors"
         "Failures to accept a connection, such as no free file descriptor; the listener waits and tries again.";
-    HTTP_CONNECTION_ERRORS = Kind::Counter, "http_connection_errors_total" ["port", "cause"] "connections"
+    HTTP_CONNECTION_ERRORS = Kind::Counter, "http_connection_errors_total" [PORT, label("cause", &["timeout", "parse", "incomplete", "io"])] "connections"
         "Connections that ended before their last request was answered: cause timeout (of a request's head), parse (answered 400 or 431), incomplete or io. A request whose head is not complete counts here and nowhere else.";
     ACTIVE_CONNECTIONS = Kind::Gauge, "active_connections" [] "sessions"
         "WebSocket sessions that are open: from the upgrade to the first of close frame sent, end of stream and error.";
     WS_SESSIONS_OPENED = Kind::Counter, "ws_sessions_opened_total" [] "sessions"
         "WebSocket sessions ever opened.";
-    WS_SESSIONS_CLOSED = Kind::Counter, "ws_sessions_closed_total" ["reason"] "sessions"
+    WS_SESSIONS_CLOSED = Kind::Counter, "ws_sessions_closed_total" [label("reason", ENDINGS)] "sessions"
         "WebSocket sessions ever ended, by the first reason.";
-    WS_SESSIONS_REFUSED = Kind::Counter, "ws_sessions_refused_total" ["reason"] "handshakes"
+    WS_SESSIONS_REFUSED = Kind::Counter, "ws_sessions_refused_total" [label("reason", &["too_many", "draining"])] "handshakes"
         "WebSocket handshakes refused after authentication: too_many or draining.";
     WS_MESSAGES_SENT = Kind::Counter, "ws_messages_sent_total" [] "messages"
         "Data messages written to WebSockets; pings and close frames do not count.";
     WS_MESSAGES_RECEIVED = Kind::Counter, "ws_messages_received_total" [] "messages"
         "Data messages read from WebSockets, valid or not; pongs and close frames do not count.";
-    CHANNEL_DEPTH = Kind::Gauge, "channel_queue_depth" ["type"] "messages"
+    CHANNEL_DEPTH = Kind::Gauge, "channel_queue_depth" [QUEUE] "messages"
         "Messages now in a queue: `outbound` (to the sessions, summed), `ack` or `store` (to the database; what one commit takes has left it).";
-    CHANNEL_DROPPED = Kind::Counter, "channel_dropped_messages" ["type"] "messages"
+    CHANNEL_DROPPED = Kind::Counter, "channel_dropped_messages" [QUEUE] "messages"
         "Messages that a full queue refused. None is lost: of `outbound` and `ack` each is still in the database and is delivered later, of `store` the sender was told to try again.";
     BUS_EVENTS_PUBLISHED = Kind::Counter, "message_bus_events_published_total" [] "events"
         "Events handed to the message bus.";
     BUS_EVENTS_MISSED = Kind::Counter, "message_bus_events_missed_total" [] "events"
         "Events that the gateway was too slow to take from the message bus; the sessions then read the database instead.";
-    BREAKER_STATE = Kind::Gauge, "circuit_breaker_state" ["breaker"] "state"
+    BREAKER_STATE = Kind::Gauge, "circuit_breaker_state" [BREAKER] "state"
         "State of a circuit breaker (`database` or `s3`): 0 closed, 1 half-open, 2 open.";
-    BREAKER_TRANSITIONS = Kind::Counter, "circuit_breaker_transitions_total" ["breaker", "to"] "transitions"
+    BREAKER_TRANSITIONS = Kind::Counter, "circuit_breaker_transitions_total" [BREAKER, label("to", &["closed", "half_open", "open"])] "transitions"
         "Changes of a circuit breaker's state, so that an open time between two scrapes is seen.";
-    DB_POOL_WAIT = Kind::Histogram(FAST), "db_pool_wait_duration_seconds" ["outcome"] "seconds"
+    DB_POOL_WAIT = Kind::Histogram(FAST), "db_pool_wait_duration_seconds" [label("outcome", &["acquired", "failed", "cancelled"])] "seconds"
         "Time spent waiting for a database connection, without connecting and querying; outcome acquired, failed or cancelled.";
     DB_CONNECT = Kind::Histogram(FAST), "db_connect_duration_seconds" [] "seconds"
         "Time spent opening a new database connection.";
-    DB_QUERY = Kind::Histogram(FAST), "db_query_duration_seconds" ["statement", "outcome"] "seconds"
+    DB_QUERY = Kind::Histogram(FAST), "db_query_duration_seconds" [label("statement", STATEMENTS), label("outcome", &["ok", "refused", "failed", "cancelled"])] "seconds"
         "Time spent executing a statement, or a transaction of all that waited for it (`store_messages`, `delete_acked`); outcome ok, refused (the data or a constraint said no), failed or cancelled.";
-    S3_UPLOAD = Kind::Histogram(SLOW), "s3_upload_duration_seconds" ["outcome"] "seconds"
+    S3_UPLOAD = Kind::Histogram(SLOW), "s3_upload_duration_seconds" [OUTCOME] "seconds"
         "Time from an upload's first byte to the stored object, as fast as the client sends; outcome ok, failed or cancelled.";
-    S3_DOWNLOAD = Kind::Histogram(SLOW), "s3_download_duration_seconds" ["outcome"] "seconds"
+    S3_DOWNLOAD = Kind::Histogram(SLOW), "s3_download_duration_seconds" [OUTCOME] "seconds"
         "Time from asking for an object to its last byte, as fast as the client reads; outcome ok, failed or cancelled.";
 }
 
@@ -140,7 +192,7 @@ pub fn render_markdown() -> String {
     {
         let labels = labels
             .iter()
-            .map(|label| format!("`{label}`"))
+            .map(|label| format!("`{}`", label.name))
             .collect::<Vec<_>>()
             .join(", ");
         let (kind, buckets) = match kind {

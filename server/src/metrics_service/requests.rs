@@ -1,4 +1,5 @@
-//! The series of HTTP requests, each registered when it first occurs and then found by its place.
+//! The series of HTTP requests: those of known routes from the start, others when they first occur;
+//! each is then found by its place.
 //!
 //! Knows how to keep labels to a closed set whatever a client sends. Deliberately asks the registry
 //! once for each series: making a key and hashing it costs more than all else of a measurement.
@@ -13,7 +14,7 @@ use http::Method;
 use metrics::{Counter, Histogram, Key, Label, Recorder as _};
 
 use super::{METADATA, MetricsService, WITHOUT, catalogue};
-use crate::routes::ROUTES;
+use crate::routes::{ANSWERS, ROUTES};
 
 /// The values of the label `method`. The last one stands for every other.
 const METHODS: [&str; 10] = [
@@ -42,6 +43,55 @@ impl Requests {
     pub(super) fn new() -> Self {
         Self(array::from_fn(|_| array::from_fn(|_| Series::default())))
     }
+
+    /// Makes the series of what clients that know the routes ask for.
+    pub(super) fn declare(&self, service: &MetricsService) {
+        if WITHOUT {
+            return;
+        }
+        for (method, route, statuses) in ANSWERS {
+            let (method, route) = (
+                place(&METHODS, Some(method)),
+                place(&ROUTE_LABELS, Some(route)),
+            );
+            self.duration(service, method, route);
+            for status in statuses {
+                self.answers(service, method, route, *status);
+            }
+        }
+    }
+
+    /// The counter of one method, route and status.
+    fn answers(
+        &self,
+        service: &MetricsService,
+        method: usize,
+        route: usize,
+        status: u16,
+    ) -> &Counter {
+        self.0[method][route].answers(status, || {
+            let labels = vec![
+                Label::from_static_parts("method", METHODS[method]),
+                Label::from_static_parts("route", ROUTE_LABELS[route]),
+                Label::new("status", status.to_string()),
+            ];
+            let key = Key::from_parts(catalogue::HTTP_REQUESTS.name, labels);
+            service.recorder.register_counter(&key, &METADATA)
+        })
+    }
+
+    /// The histogram of one method and route.
+    fn duration(&self, service: &MetricsService, method: usize, route: usize) -> &Histogram {
+        let labels = [METHODS[method], ROUTE_LABELS[route]];
+        let register = || service.histogram(catalogue::HTTP_REQUEST_DURATION, labels);
+        self.0[method][route].duration.get_or_init(register)
+    }
+}
+
+/// Where a label's value stands among those known; the last place stands for every other.
+fn place(known: &[&str], value: Option<&str>) -> usize {
+    let place = known.iter().position(|&known| Some(known) == value);
+    place.unwrap_or(known.len() - 1)
 }
 
 /// The series of one method and route.
@@ -94,10 +144,6 @@ impl Request {
         method: &Method,
         matched: Option<&str>,
     ) -> Self {
-        let place = |labels: &[&str], label: Option<&str>| {
-            let known = labels.iter().position(|&known| Some(known) == label);
-            known.unwrap_or(labels.len() - 1)
-        };
         Self {
             service: Arc::clone(service),
             method: place(&METHODS, Some(method.as_str())),
@@ -125,22 +171,11 @@ impl Drop for Request {
             start,
             status,
         } = *self;
-        let series = &service.requests.0[method][route];
-        let labels = [METHODS[method], ROUTE_LABELS[route]];
-        let register = || {
-            let [method, route] = labels;
-            let labels = vec![
-                Label::from_static_parts("method", method),
-                Label::from_static_parts("route", route),
-                Label::new("status", status.to_string()),
-            ];
-            let key = Key::from_parts(catalogue::HTTP_REQUESTS.name, labels);
-            service.recorder.register_counter(&key, &METADATA)
-        };
-        series.answers(status, register).increment(1);
-        let duration = series
-            .duration
-            .get_or_init(|| service.histogram(catalogue::HTTP_REQUEST_DURATION, labels));
+        let requests = &service.requests;
+        requests
+            .answers(service, method, route, status)
+            .increment(1);
+        let duration = requests.duration(service, method, route);
         duration.record(start.elapsed());
     }
 }

@@ -318,8 +318,11 @@ async fn a_client_that_does_not_read_is_ended(database: Database) {
                 .map_err(|error| format!("{error:#}"))?;
         }
         let page = relay.scrape().await.map_err(|error| format!("{error:#}"))?;
-        page.value("ws_sessions_closed_total", &slow)
-            .map_err(|_| "not yet".to_owned())
+        let ended = page.value("ws_sessions_closed_total", &slow);
+        ended
+            .is_ok_and(|ended| ended > 0.0)
+            .then_some(())
+            .ok_or("not yet".to_owned())
     })
     .await
     .unwrap();

@@ -1,5 +1,6 @@
 //! Act, scrape, assert: every metric of the mission says what was done.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use http::{Method, StatusCode};
@@ -11,6 +12,7 @@ use tokio::net::TcpStream;
 use super::{scenarios, start};
 
 scenarios!(
+    what_happens_first_adds_no_series,
     requests_are_counted_by_route_and_status,
     a_request_whose_client_left_is_counted_as_499,
     sessions_and_their_messages_are_counted,
@@ -19,6 +21,58 @@ scenarios!(
     waits_and_statements_are_timed_by_outcome,
     transfers_are_timed_to_their_last_byte_or_their_end,
 );
+
+/// The series of a page, without their values.
+async fn series(relay: &Relay) -> BTreeSet<String> {
+    let text = relay.scrape().await.unwrap().text;
+    let samples = text.lines().filter(|line| !line.starts_with('#'));
+    samples
+        .filter_map(|line| Some(line.rsplit_once(' ')?.0.to_owned()))
+        .collect()
+}
+
+async fn what_happens_first_adds_no_series(database: Database) {
+    let relay = start(&database, &[]).await;
+    let before = series(&relay).await;
+
+    let account = relay.account().await.unwrap();
+    let stranger = Account {
+        id: "00000000-0000-4000-8000-000000000000".into(),
+        token: "0".repeat(64),
+    };
+    let mut client = relay.connect(&account).await.unwrap();
+    let id = relay.send(&account, &account, "x").await.unwrap();
+    assert_eq!(client.receive().await.unwrap()["id"], *id);
+    client.ack(&id).await.unwrap();
+    client.close().await.unwrap();
+    let request = async |method, path: &str, account, body: &str, status: u16| {
+        let answer = relay.request(method, path, account, body.to_owned());
+        let answer = answer.await.unwrap();
+        assert_eq!(answer.status, status, "{path}");
+        answer
+    };
+    let (get, post) = (Method::GET, Method::POST);
+    let known = Some(&account);
+    let uploaded = request(post.clone(), "/v1/attachments", known, "x", 201).await;
+    let path = format!(
+        "/v1/attachments/{}",
+        uploaded.json().unwrap()["id"].as_str().unwrap()
+    );
+    request(get.clone(), &path, known, "", 200).await;
+    request(get.clone(), &path, Some(&stranger), "", 401).await;
+    request(get.clone(), "/v1/attachments/x", known, "", 404).await;
+    request(post.clone(), "/v1/messages", known, "{", 400).await;
+    request(post.clone(), "/v1/messages", Some(&stranger), "{}", 401).await;
+    let nobody = serde_json::json!({"to": stranger.id, "body": ""}).to_string();
+    request(post.clone(), "/v1/messages", known, &nobody, 422).await;
+    request(get, "/v1/gateway", known, "", 400).await;
+    let large = "x".repeat(200_000);
+    request(post, "/v1/messages", known, &large, 413).await;
+
+    let after = series(&relay).await;
+    let added: Vec<_> = after.difference(&before).collect();
+    assert!(added.is_empty(), "{added:#?}");
+}
 
 async fn requests_are_counted_by_route_and_status(database: Database) {
     let relay = start(&database, &[]).await;

@@ -100,6 +100,7 @@ async fn buckets_are_configurable() {
     let bounds: Vec<&str> = text
         .lines()
         .filter(|line| line.starts_with("http_request_duration_seconds_bucket"))
+        .filter(|line| line.contains("route=\"/v1/accounts\""))
         .filter_map(|line| line.split_once("le=\"")?.1.split_once('"'))
         .map(|(bound, _)| bound)
         .collect();
