@@ -1,12 +1,23 @@
 //! Circuit breakers: stop asking a dependency that fails, and try it again after a while.
 //!
 //! Knows the three states and shows each change at once. Deliberately does not know what a failure
-//! is; the caller says. Time is given to the state machine, it reads no clock.
+//! is; the caller says. Time is given to the state machine, it reads no clock: only [`Breaker::due`],
+//! which waits until it is time to ask again where nobody else does.
+//!
+//! ```text
+//!            failures in a row                time is over, and somebody asks
+//!   closed ────────────────────►  open  ─────────────────────────────────────►  half-open
+//!     ▲                             ▲                                              │  │
+//!     │                             └───────────────────── it failed ──────────────┘  │
+//!     └─────────────────────────────────────────────────── it worked ─────────────────┘
+//! ```
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
+
+use tokio::{sync::Notify, time::sleep_until};
 
 use crate::metrics_service::MetricsService;
 
@@ -49,6 +60,8 @@ pub(crate) struct Breaker {
     name: &'static str,
     policy: Policy,
     circuit: Mutex<Circuit>,
+    /// Told of each change, and of each attempt that was cancelled.
+    changed: Notify,
     metrics: Arc<MetricsService>,
 }
 
@@ -79,13 +92,17 @@ impl Breaker {
             name,
             policy,
             circuit,
+            changed: Notify::new(),
             metrics,
         }
     }
 
     /// Asks to use the dependency.
     pub(crate) fn admit(&self, now: Instant) -> Result<Admission<'_>, Open> {
-        let mut circuit = self.refresh(now);
+        let mut circuit = self.lock();
+        if matches!(circuit.state, State::Open { until } if now >= until) {
+            self.change(&mut circuit, State::HalfOpen { is_probing: false });
+        }
         match circuit.state {
             State::Closed { .. } => {}
             State::HalfOpen { is_probing: false } => {
@@ -110,23 +127,35 @@ impl Breaker {
         })
     }
 
-    /// Whether the dependency is being asked at all; an open breaker whose time is over is half-open.
-    pub(crate) fn is_open(&self, now: Instant) -> bool {
-        matches!(self.refresh(now).state, State::Open { .. })
+    /// Whether the dependency is known to work: it is neither left alone nor tried out.
+    pub(crate) fn is_closed(&self) -> bool {
+        matches!(self.lock().state, State::Closed { .. })
     }
 
-    fn refresh(&self, now: Instant) -> MutexGuard<'_, Circuit> {
-        // Nothing panics while it holds the lock.
-        let mut circuit = self.circuit.lock().unwrap_or_else(PoisonError::into_inner);
-        if matches!(circuit.state, State::Open { until } if now >= until) {
-            self.change(&mut circuit, State::HalfOpen { is_probing: false });
+    /// Waits until the dependency was left alone for as long as it is to be, and nobody asks it: a
+    /// breaker that nobody asks would never close.
+    pub(crate) async fn due(&self) {
+        loop {
+            let changed = self.changed.notified();
+            let state = self.lock().state;
+            match state {
+                State::HalfOpen { is_probing: false } => return,
+                State::Open { until } if until <= Instant::now() => return,
+                State::Open { until } => sleep_until(until.into()).await,
+                State::Closed { .. } | State::HalfOpen { is_probing: true } => changed.await,
+            }
         }
-        circuit
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Circuit> {
+        // Nothing panics while it holds the lock.
+        self.circuit.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn change(&self, circuit: &mut Circuit, state: State) {
         circuit.state = state;
         circuit.generation += 1;
+        self.changed.notify_one();
         self.metrics.show_breaker(self.name, state.value());
         self.metrics
             .count_breaker_transition(self.name, state.label());
@@ -149,7 +178,7 @@ impl Admission<'_> {
     /// Says whether the dependency worked; may be said several times.
     pub(crate) fn record(&self, is_working: bool, now: Instant) {
         let breaker = self.breaker;
-        let mut circuit = breaker.refresh(now);
+        let mut circuit = breaker.lock();
         if circuit.generation != self.generation {
             return;
         }
@@ -174,17 +203,19 @@ impl Admission<'_> {
 
 impl Drop for Admission<'_> {
     fn drop(&mut self) {
-        let lock = self.breaker.circuit.lock();
-        let mut circuit = lock.unwrap_or_else(PoisonError::into_inner);
+        let mut circuit = self.breaker.lock();
         if self.is_probe && circuit.generation == self.generation {
             // The attempt was cancelled: the next caller makes it instead.
             circuit.state = State::HalfOpen { is_probing: false };
+            self.breaker.changed.notify_one();
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt as _;
+
     use super::*;
     use crate::config::Buckets;
 
@@ -223,12 +254,11 @@ mod tests {
                 retry_after: COOL_DOWN
             })
         );
-        assert!(!breaker.is_open(now + COOL_DOWN));
+        assert_eq!(shown(&metrics), "2");
+        let attempt = breaker.admit(now + COOL_DOWN).unwrap();
+        assert!(!breaker.is_closed());
         assert_eq!(shown(&metrics), "1");
-        breaker
-            .admit(now + COOL_DOWN)
-            .unwrap()
-            .record(true, now + COOL_DOWN);
+        attempt.record(true, now + COOL_DOWN);
         assert_eq!(shown(&metrics), "0");
     }
 
@@ -244,6 +274,28 @@ mod tests {
         drop(probe);
         breaker.admit(later).unwrap().record(false, later);
         assert_eq!(shown(&metrics), "2");
+    }
+
+    #[tokio::test]
+    async fn it_is_due_when_its_time_is_over_and_nobody_asks() {
+        let (breaker, _, now) = breaker();
+        let is_due = || breaker.due().now_or_never().is_some();
+        let fail = |at| {
+            for _ in 0..2 {
+                breaker.admit(at).unwrap().record(false, at);
+            }
+        };
+        assert!(!is_due(), "a closed one never is");
+        fail(now - COOL_DOWN);
+        assert!(is_due());
+        let attempt = breaker.admit(now).unwrap();
+        assert!(!is_due(), "somebody asks");
+        drop(attempt);
+        assert!(is_due(), "nobody asks any more");
+        breaker.admit(now).unwrap().record(true, now);
+        assert!(!is_due());
+        fail(now);
+        assert!(!is_due(), "it is left alone");
     }
 
     #[test]

@@ -147,6 +147,10 @@ impl Server {
                 group_commit::write_messages(message_queue, store, &**bus, limit).await;
             }
         });
+        let probes = tokio::spawn({
+            let relay = Arc::clone(&relay);
+            async move { tokio::join!(relay.store.probe(), relay.attachments.probe()) }
+        });
         let (stop_management, management_stop) = watch::channel(false);
         tokio::spawn(accept::serve(
             management,
@@ -186,6 +190,7 @@ impl Server {
         // A scrape in flight is still answered, but nobody holds up the end.
         let _ = timeout(LAST_WORDS, stop_management.closed()).await;
         delivery.abort();
+        probes.abort();
         upkeep.abort();
         tracing::info!(is_drained, is_closed, "stopped");
     }

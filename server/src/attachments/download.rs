@@ -12,7 +12,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use uuid::Uuid;
 
-use super::{Attachments, S3Error};
+use super::{Attachments, S3Error, says_missing};
 use crate::metrics_service::Stopwatch;
 
 /// An attachment on its way to a client.
@@ -34,7 +34,8 @@ impl Attachments {
             .bucket(&self.bucket)
             .key(id.to_string());
         let result = request.send().await;
-        admission.record(result.is_ok(), Instant::now());
+        let is_missing = result.as_ref().is_err_and(says_missing);
+        admission.record(result.is_ok() || is_missing, Instant::now());
         match result {
             Ok(object) => {
                 // S3 always says how long an object is.
@@ -49,6 +50,10 @@ impl Attachments {
                 };
                 download.finish_if_complete();
                 Ok(download)
+            }
+            Err(_) if is_missing => {
+                stopwatch.finish("missing");
+                Err(S3Error::Missing)
             }
             Err(error) => {
                 stopwatch.finish("failed");

@@ -20,6 +20,7 @@ use aws_sdk_s3::{
         timeout::TimeoutConfig,
     },
     error::{DisplayErrorContext, SdkError},
+    operation::get_object::GetObjectError,
 };
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 pub use embedded::EmbeddedError;
@@ -39,6 +40,25 @@ const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(20);
 const OPERATION_TIMEOUT: Duration = Duration::from_secs(30);
 /// Longest time to open a connection to S3.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// A key that no attachment has.
+const PROBE: &str = "probe";
+
+/// Whether S3 works, and has no such object.
+fn says_missing<R>(error: &SdkError<GetObjectError, R>) -> bool {
+    error
+        .as_service_error()
+        .is_some_and(GetObjectError::is_no_such_key)
+}
+
+/// Whether S3 knows who asks: where the keys of a bucket may not be listed, it does not say that one
+/// of them is missing either.
+fn says_forbidden<R>(error: &SdkError<GetObjectError, R>) -> bool {
+    let code = error
+        .as_service_error()
+        .and_then(|error| error.meta().code());
+    code == Some("AccessDenied")
+}
 
 /// Why there is no S3 to keep attachments in.
 #[derive(Debug, thiserror::Error)]
@@ -60,6 +80,9 @@ pub(crate) enum S3Error {
     /// S3 kept failing and is left alone for a while.
     #[error("attachments are not available")]
     Unavailable(#[from] Open),
+    /// S3 has no such object.
+    #[error("there is no such object")]
+    Missing,
     /// S3 did not do what it was asked; the text is its whole chain of reasons.
     #[error("S3 failed: {0}")]
     Failed(String),
@@ -150,9 +173,29 @@ impl Attachments {
         })
     }
 
-    /// Whether S3 is being asked at all.
+    /// Whether S3 is known to work.
     pub(crate) fn is_available(&self) -> bool {
-        !self.breaker.is_open(Instant::now())
+        self.breaker.is_closed()
+    }
+
+    /// Asks an S3 that was left alone, each time that is due; its breaker sees the answers. Never ends.
+    pub(crate) async fn probe(&self) {
+        loop {
+            self.breaker.due().await;
+            let Ok(admission) = self.breaker.admit(Instant::now()) else {
+                continue;
+            };
+            let request = self.client.get_object().bucket(&self.bucket).key(PROBE);
+            let answered = match request.send().await {
+                Ok(_) => Ok(()),
+                Err(error) if says_missing(&error) || says_forbidden(&error) => Ok(()),
+                Err(error) => Err(S3Error::from(error)),
+            };
+            admission.record(answered.is_ok(), Instant::now());
+            if let Err(error) = answered {
+                tracing::debug!(%error, "S3 is still not available");
+            }
+        }
     }
 
     /// Removes an attachment that nothing refers to.

@@ -68,7 +68,7 @@ pub(crate) enum ApiError {
     Busy,
     /// S3 failed.
     #[error("attachments are not available")]
-    S3(#[from] S3Error),
+    S3(#[source] S3Error),
     /// More sessions than allowed, here or for this account.
     #[error("too many open sessions")]
     TooManySessions,
@@ -133,6 +133,16 @@ impl From<AuthenticationError> for ApiError {
         match error {
             AuthenticationError::Unproven => Self::Unauthorized,
             AuthenticationError::Store(error) => Self::Store(error),
+        }
+    }
+}
+
+impl From<S3Error> for ApiError {
+    fn from(error: S3Error) -> Self {
+        match error {
+            // A bucket may have rules by which objects go: whoever asks learns that, and S3 works.
+            S3Error::Missing => Self::NotFound,
+            S3Error::Unavailable(_) | S3Error::Failed(_) => Self::S3(error),
         }
     }
 }

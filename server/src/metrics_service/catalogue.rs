@@ -53,8 +53,6 @@ const STATUS: Label = label("status", &[]);
 const PORT: Label = label("port", &["public", "management"]);
 const QUEUE: Label = label("type", &["outbound", "ack", "store"]);
 const BREAKER: Label = label("breaker", &["database", "s3"]);
-/// How work ends whose data nobody can refuse.
-const OUTCOME: Label = label("outcome", &["ok", "failed", "cancelled"]);
 
 /// Why a session ended.
 const ENDINGS: &[&str] = &[
@@ -84,6 +82,7 @@ const STATEMENTS: &[&str] = &[
     "pending_messages",
     "is_pending",
     "delete_acked",
+    "probe",
 ];
 
 /// Bounds for work within the process or on its own disk: 100 µs doubling and halving to 10 s.
@@ -169,11 +168,11 @@ catalogue! {
     DB_CONNECT = Kind::Histogram(FAST), "db_connect_duration_seconds" [] "seconds"
         "Time spent opening a new database connection.";
     DB_QUERY = Kind::Histogram(FAST), "db_query_duration_seconds" [label("statement", STATEMENTS), label("outcome", &["ok", "refused", "failed", "cancelled"])] "seconds"
-        "Time spent executing a statement, or a transaction of all that waited for it (`store_messages`, `delete_acked`); outcome ok, refused (the data or a constraint said no), failed or cancelled.";
-    S3_UPLOAD = Kind::Histogram(SLOW), "s3_upload_duration_seconds" [OUTCOME] "seconds"
+        "Time spent executing a statement, or a transaction of all that waited for it (`store_messages`, `delete_acked`; `probe` asks a database that was left alone); outcome ok, refused (the data or a constraint said no), failed or cancelled.";
+    S3_UPLOAD = Kind::Histogram(SLOW), "s3_upload_duration_seconds" [label("outcome", &["ok", "failed", "cancelled"])] "seconds"
         "Time from an upload's first byte to the stored object, as fast as the client sends; outcome ok, failed or cancelled.";
-    S3_DOWNLOAD = Kind::Histogram(SLOW), "s3_download_duration_seconds" [OUTCOME] "seconds"
-        "Time from asking for an object to its last byte, as fast as the client reads; outcome ok, failed or cancelled.";
+    S3_DOWNLOAD = Kind::Histogram(SLOW), "s3_download_duration_seconds" [label("outcome", &["ok", "missing", "failed", "cancelled"])] "seconds"
+        "Time from asking for an object to its last byte, as fast as the client reads; outcome ok, missing (S3 has no such object), failed or cancelled.";
 }
 
 /// The catalogue as a Markdown table: name, type, labels, unit, meaning and buckets.

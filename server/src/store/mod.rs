@@ -82,9 +82,29 @@ impl Store {
         })
     }
 
-    /// Whether the database is being asked at all, or left alone because it kept failing.
+    /// Whether the database is known to work, and not left alone because it kept failing.
     pub(crate) fn is_available(&self) -> bool {
         self.pool.is_available()
+    }
+
+    /// Asks a database that was left alone, each time that is due; its breaker sees the answers. Never
+    /// ends.
+    pub(crate) async fn probe(&self) {
+        loop {
+            self.pool.due().await;
+            if let Err(error) = self.ask().await {
+                tracing::debug!(%error, "the database is still not available");
+            }
+        }
+    }
+
+    /// Asks for a write that changes nothing: a database that can only be read is of no use.
+    async fn ask(&self) -> Result<(), StoreError> {
+        let mut connection = self.pool.acquire().await?;
+        let (database, statement) = connection.statement("probe");
+        let work = sqlx::query("delete from messages where sequence < 0").execute(database);
+        statement.run(work).await?;
+        Ok(())
     }
 
     /// Waits for statements in flight and closes every connection.

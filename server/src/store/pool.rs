@@ -213,9 +213,14 @@ impl Pool {
         })
     }
 
-    /// Whether the database is being asked at all.
+    /// Whether the database is known to work.
     pub(super) fn is_available(&self) -> bool {
-        !self.breaker.is_open(Instant::now())
+        self.breaker.is_closed()
+    }
+
+    /// Waits until it is time to ask a database that was left alone.
+    pub(super) async fn due(&self) {
+        self.breaker.due().await;
     }
 
     pub(super) async fn close(&self) {

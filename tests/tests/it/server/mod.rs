@@ -17,6 +17,7 @@ mod half_open;
 mod hostile;
 mod metrics;
 mod ports;
+mod pressure;
 mod relaying;
 mod start;
 
@@ -78,6 +79,7 @@ async fn every_scenario_holds_on_postgresql() {
     group_commit::run_all(&postgres).await;
     endings::run_all(&postgres).await;
     durability::run_all(&postgres).await;
+    pressure::run_all(&postgres).await;
     drop(postgres);
     breakers::the_breaker_follows_a_crash_of_postgresql().await;
 }
