@@ -34,8 +34,11 @@ pub(crate) struct Session {
     /// The messages that were sent here and whose acks are not durable yet.
     unacked: HashMap<Uuid, Progress>,
     frames: Bucket,
-    /// The greatest number of a message that was sent here.
+    /// The greatest number of a message that was sent here. Of those up to it none was left out.
     cursor: Sequence,
+    /// The number after which the database is read on, where that is not the cursor: a read stopped
+    /// there because the client has to ack first, or an ack from behind it was lost.
+    reads_after: Option<Sequence>,
     is_ping_unanswered: bool,
 }
 
@@ -43,9 +46,14 @@ pub(crate) struct Session {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Progress {
     /// The client has not acked it.
-    Sent,
+    Sent {
+        /// Where the message stands among all.
+        sequence: Sequence,
+    },
     /// The ack is on its way to the database.
     Acked {
+        /// Where the message stands among all; 0 if an earlier session was sent it.
+        sequence: Sequence,
         /// Whether the client wants to know when it is there.
         confirm: bool,
     },
@@ -66,6 +74,7 @@ impl Session {
             relay,
             unacked: HashMap::new(),
             cursor: 0,
+            reads_after: None,
             is_ping_unanswered: false,
         })
     }
@@ -104,7 +113,7 @@ impl Session {
         let mut timer = Box::pin(sleep_until(first_ping));
         let handle = Arc::clone(self.registration.handle());
         loop {
-            let has_room = self.unacked.len() < self.relay.config.unacked_limit;
+            let has_room = self.room() > 0;
             if has_room && handle.catch_up() {
                 // Boxed like all that is rare, so that an idle session stays small.
                 if let Err(ending) = Box::pin(self.read_database()).await {
@@ -129,36 +138,52 @@ impl Session {
         }
     }
 
-    /// Sends what waits in the database and was not sent here yet.
+    /// Sends what waits in the database and was not sent here yet, as far as the client may be sent more.
     async fn read_database(&mut self) -> Result<(), Ending> {
         let relay = Arc::clone(&self.relay);
         let heard = relay.hub.heard(self.registration.account());
-        let mut after = 0;
+        let start = self.reads_after.take().unwrap_or(self.cursor);
+        let mut after = start;
         loop {
+            let room = self.room();
+            if room == 0 {
+                self.read_again_after(after);
+                return Ok(());
+            }
+            let limit = i64::try_from(room).map_or(PAGE, |room| room.min(PAGE));
             let account = self.registration.account();
-            let page = relay.store.pending_messages(account, after, PAGE).await;
+            let page = relay.store.pending_messages(account, after, limit).await;
             let page = page.map_err(|error| {
                 tracing::debug!(%error, "cannot read messages");
                 Ending::Unavailable
             })?;
-            let Some(last) = page.last() else {
-                if after == 0 {
-                    relay.hub.note_drained(account, heard);
-                }
-                return Ok(());
-            };
-            after = last.sequence;
+            if page.is_empty() && after == 0 {
+                relay.hub.note_drained(account, heard);
+            }
             for message in &page {
-                if self.unacked.contains_key(&message.id) {
-                    continue;
+                after = message.sequence;
+                if !self.unacked.contains_key(&message.id) {
+                    self.send_message(message).await?;
                 }
-                if self.unacked.len() >= self.relay.config.unacked_limit {
-                    self.registration.handle().fall_behind();
-                    return Ok(());
-                }
-                self.send_message(message).await?;
+            }
+            // What is stored from now on is queued.
+            if page.len() < usize::try_from(limit).unwrap_or(0) {
+                return Ok(());
             }
         }
+    }
+
+    /// How many messages the client may be sent before it acks some.
+    fn room(&self) -> usize {
+        let limit = self.relay.config.unacked_limit;
+        limit.saturating_sub(self.unacked.len())
+    }
+
+    /// Has the database read, from behind `sequence` at the latest, as soon as there is room.
+    fn read_again_after(&mut self, sequence: Sequence) {
+        let earlier = self.reads_after.unwrap_or(self.cursor).min(sequence);
+        self.reads_after = Some(earlier);
+        self.registration.handle().fall_behind();
     }
 
     /// Sends a message from the queue, unless it was sent here before.
@@ -178,8 +203,9 @@ impl Session {
     }
 
     async fn send_message(&mut self, message: &Message) -> Result<(), Ending> {
-        self.unacked.insert(message.id, Progress::Sent);
-        self.cursor = self.cursor.max(message.sequence);
+        let sequence = message.sequence;
+        self.unacked.insert(message.id, Progress::Sent { sequence });
+        self.cursor = self.cursor.max(sequence);
         self.send_text(protocol::encode_message(message)).await
     }
 
@@ -202,21 +228,21 @@ impl Session {
     async fn settle(&mut self, settled: Vec<Settled>) -> Result<(), Ending> {
         for Settled { id, is_durable } in settled {
             match self.unacked.get(&id) {
-                Some(&Progress::Acked { confirm }) if is_durable => {
+                Some(&Progress::Acked { confirm, .. }) if is_durable => {
                     self.unacked.remove(&id);
                     if confirm {
                         self.send_text(protocol::encode_acked(id)).await?;
                     }
                 }
-                Some(Progress::Acked { .. }) => {
+                Some(&Progress::Acked { sequence, .. }) => {
                     self.unacked.remove(&id);
-                    self.registration.handle().fall_behind();
+                    self.read_again_after(sequence.saturating_sub(1).max(0));
                 }
                 // Acked by another session of the same account.
-                Some(Progress::Sent) if is_durable => {
+                Some(Progress::Sent { .. }) if is_durable => {
                     self.unacked.remove(&id);
                 }
-                Some(Progress::Sent) | None => {}
+                Some(Progress::Sent { .. }) | None => {}
             }
         }
         if self.unacked.is_empty() {
@@ -278,15 +304,20 @@ impl Session {
         if self.unacked.len() >= self.relay.config.unacked_limit.saturating_mul(2) {
             return Err(Ending::NotUnderstood);
         }
+        let sequence = match self.unacked.get(&id) {
+            Some(&(Progress::Sent { sequence } | Progress::Acked { sequence, .. })) => sequence,
+            None => 0,
+        };
         let recipient = self.registration.account().clone();
         match self.relay.acks.send(Ack { recipient, id }) {
             Ok(()) => {
-                self.unacked.insert(id, Progress::Acked { confirm });
+                self.unacked
+                    .insert(id, Progress::Acked { sequence, confirm });
             }
             Err(Refused::Full | Refused::Closed) => {
                 // The ack is lost, the message is not: it is sent again, and acked again.
                 self.unacked.remove(&id);
-                self.registration.handle().fall_behind();
+                self.read_again_after(sequence.saturating_sub(1).max(0));
             }
         }
         Ok(())

@@ -1,5 +1,6 @@
 //! What one account does, or one part that is slow, hurts nobody else.
 
+use futures_util::future::join_all;
 use http::{Method, StatusCode};
 use tests::database::Database;
 use tests::relay::{Account, Relay};
@@ -7,9 +8,73 @@ use tests::relay::{Account, Relay};
 use super::{scenarios, start};
 
 scenarios!(
+    an_ack_of_a_long_backlog_reads_what_it_makes_room_for,
     an_object_that_is_missing_is_no_failure_of_s3,
     a_breaker_closes_where_nobody_asks,
 );
+
+/// Sends so many messages of so many bytes, many at a time.
+async fn send_many(relay: &Relay, from: &Account, to: &Account, count: usize, size: usize) {
+    let body = "x".repeat(size);
+    let places: Vec<usize> = (0..count).collect();
+    for places in places.chunks(64) {
+        let sent = places.iter().map(|_| relay.send(from, to, &body));
+        for sent in join_all(sent).await {
+            sent.unwrap();
+        }
+    }
+}
+
+async fn an_ack_of_a_long_backlog_reads_what_it_makes_room_for(database: Database) {
+    const WINDOW: usize = 256;
+    const ACKS: usize = 20;
+    let relay = start(&database, &["--unacked-limit=256"]).await;
+    let (from, to) = (
+        relay.account().await.unwrap(),
+        relay.account().await.unwrap(),
+    );
+    send_many(&relay, &from, &to, WINDOW + 2 * ACKS, 1).await;
+    let mut client = relay.connect(&to).await.unwrap();
+    let mut received = Vec::new();
+    while received.len() < WINDOW {
+        let message = client.receive().await.unwrap();
+        received.push(message["id"].as_str().unwrap().to_owned());
+    }
+    let read = [("statement", "pending_messages"), ("outcome", "ok")];
+    let queries = async || {
+        let page = relay.scrape().await.unwrap();
+        page.value("db_query_duration_seconds_count", &read)
+            .unwrap()
+    };
+    let before = queries().await;
+    for place in 0..ACKS {
+        // The place of the acked message is another one's.
+        let others = client.ack(&received[place]).await.unwrap();
+        for message in others {
+            received.push(message["id"].as_str().unwrap().to_owned());
+        }
+        while received.len() <= WINDOW + place {
+            let message = client.receive().await.unwrap();
+            received.push(message["id"].as_str().unwrap().to_owned());
+        }
+    }
+    let per_ack = (queries().await - before) / ACKS as f64;
+    assert!(per_ack <= 1.0, "{per_ack} queries for each ack");
+    // All of them, each once, whatever is read from where.
+    for place in ACKS..WINDOW + 2 * ACKS {
+        for message in client.ack(&received[place]).await.unwrap() {
+            received.push(message["id"].as_str().unwrap().to_owned());
+        }
+        while received.len() < (WINDOW + place + 1).min(WINDOW + 2 * ACKS) {
+            let message = client.receive().await.unwrap();
+            received.push(message["id"].as_str().unwrap().to_owned());
+        }
+    }
+    let count = received.len();
+    received.sort_unstable();
+    received.dedup();
+    assert_eq!((count, received.len()), (WINDOW + 2 * ACKS, count));
+}
 
 async fn an_object_that_is_missing_is_no_failure_of_s3(database: Database) {
     let relay = start(&database, &["--breaker-failures=2"]).await;
