@@ -90,7 +90,14 @@ fn run(given: Given, file: Option<PathBuf>) -> anyhow::Result<()> {
     runtime.block_on(async {
         let interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
         let terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
-        let server = Server::start(config).await?;
+        let mut stop = std::pin::pin!(stop_signal(interrupt, terminate));
+        let server = tokio::select! {
+            started = Server::start(config) => started?,
+            () = &mut stop => {
+                tracing::info!("stopped before the start was complete");
+                return Ok(());
+            }
+        };
         tracing::info!(
             public_address = %server.public_address(),
             management_address = %server.management_address(),
@@ -102,7 +109,7 @@ fn run(given: Given, file: Option<PathBuf>) -> anyhow::Result<()> {
             server.management_address()
         );
         tell_supervisor(&[NotifyState::Ready, NotifyState::Status(&status)]);
-        server.run(stop_signal(interrupt, terminate)).await;
+        server.run(stop).await;
         Ok(())
     })
 }

@@ -16,7 +16,8 @@ use crate::{
     channel::{Receiver, channel},
     config::Config,
     group_commit::{self, Posted},
-    http, management,
+    http,
+    management::{self, Management},
     metrics_service::{MetricsError, MetricsService, Port, Queue},
     rate::Rate,
     relay::Relay,
@@ -57,13 +58,16 @@ pub struct Server {
     ack_queue: Receiver<Ack>,
     message_queue: Receiver<Posted>,
     public: TcpListener,
-    management: TcpListener,
+    /// Ends the management port, which is served from the start.
+    stop_management: watch::Sender<bool>,
+    management: Arc<Management>,
     public_address: SocketAddr,
     management_address: SocketAddr,
 }
 
 impl Server {
-    /// Binds both ports, then opens the database.
+    /// Binds both ports, serves the management port, then opens the database: whoever asks meanwhile
+    /// learns that the server is alive and not ready.
     ///
     /// # Errors
     /// When the configuration, a port or the database cannot be used.
@@ -72,14 +76,27 @@ impl Server {
         metrics.declare();
         let public = accept::bind(config.public_address, config.listen_backlog)?;
         let management = accept::bind(config.management_address, config.listen_backlog)?;
+        let public_address = public.local_addr().map_err(StartError::Address)?;
+        let management_address = management.local_addr().map_err(StartError::Address)?;
+        let (stop_management, management_stop) = watch::channel(false);
+        let listener = management;
+        let management = Arc::new(Management::new(Arc::clone(&metrics)));
+        tokio::spawn(accept::serve(
+            listener,
+            management::router(&management),
+            limits(&config, MANAGEMENT_CONNECTIONS),
+            Port::Management,
+            Arc::clone(&metrics),
+            management_stop,
+        ));
         let store = Store::open(&config, Arc::clone(&metrics)).await?;
         let hub = Arc::new(Hub::new(&config, Arc::clone(&metrics)));
         let attachments = Arc::new(Attachments::open(&config, Arc::clone(&metrics)).await?);
         let (acks, ack_queue) = channel(Queue::Ack, config.ack_capacity, &metrics);
         let (messages, message_queue) = channel(Queue::Store, config.store_capacity, &metrics);
         Ok(Self {
-            public_address: public.local_addr().map_err(StartError::Address)?,
-            management_address: management.local_addr().map_err(StartError::Address)?,
+            public_address,
+            management_address,
             relay: Arc::new(Relay {
                 bus: Box::new(Embedded::new(Arc::clone(&metrics))),
                 authentication: Authentication::new(),
@@ -96,6 +113,7 @@ impl Server {
             ack_queue,
             message_queue,
             public,
+            stop_management,
             management,
         })
     }
@@ -120,15 +138,12 @@ impl Server {
             ack_queue,
             message_queue,
             public,
+            stop_management,
             management,
             ..
         } = self;
         let config = &relay.config;
-        let limits = |connections| Limits {
-            connections,
-            header_timeout: config.header_timeout.get(),
-            user_timeout: config.user_timeout.get(),
-        };
+        management.show(&relay);
         let upkeep = tokio::spawn(run_upkeep(Arc::clone(&relay.metrics)));
         let delivery = tokio::spawn(sessions::deliver(
             relay.bus.subscribe(),
@@ -151,20 +166,11 @@ impl Server {
             let relay = Arc::clone(&relay);
             async move { tokio::join!(relay.store.probe(), relay.attachments.probe()) }
         });
-        let (stop_management, management_stop) = watch::channel(false);
-        tokio::spawn(accept::serve(
-            management,
-            management::router(&relay),
-            limits(MANAGEMENT_CONNECTIONS),
-            Port::Management,
-            Arc::clone(&relay.metrics),
-            management_stop,
-        ));
         let (stop_public, public_stop) = watch::channel(false);
         tokio::spawn(accept::serve(
             public,
             http::router(&relay),
-            limits(config.connections_limit),
+            limits(config, config.connections_limit),
             Port::Public,
             Arc::clone(&relay.metrics),
             public_stop,
@@ -193,6 +199,14 @@ impl Server {
         probes.abort();
         upkeep.abort();
         tracing::info!(is_drained, is_closed, "stopped");
+    }
+}
+
+fn limits(config: &Config, connections: usize) -> Limits {
+    Limits {
+        connections,
+        header_timeout: config.header_timeout.get(),
+        user_timeout: config.user_timeout.get(),
     }
 }
 

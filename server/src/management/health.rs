@@ -1,7 +1,8 @@
 //! Liveness and readiness.
 //!
 //! Alive means that requests are answered; it asks nothing else, because a restart does not mend a
-//! database. Ready means that new work is welcome.
+//! database, and one that does not answer at the start is no reason either. Ready means that new work
+//! is welcome.
 
 use std::sync::Arc;
 
@@ -10,7 +11,7 @@ use axum::{
     http::StatusCode,
 };
 
-use super::Management;
+use super::{Management, STARTING};
 
 /// `GET /livez`: that this answers is the answer.
 pub(super) async fn live() -> &'static str {
@@ -24,7 +25,9 @@ pub(super) async fn ready(
     State(management): State<Arc<Management>>,
     RawQuery(query): RawQuery,
 ) -> (StatusCode, String) {
-    let relay = &management.relay;
+    let Some(relay) = management.relay.get() else {
+        return (StatusCode::SERVICE_UNAVAILABLE, STARTING.to_owned());
+    };
     let is_serving = !relay.hub.is_draining();
     let has_database = relay.store.is_available();
     let is_ready = is_serving && has_database;

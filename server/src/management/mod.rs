@@ -4,7 +4,7 @@
 
 mod health;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use axum::{
     Router,
@@ -16,41 +16,57 @@ use axum::{
 use serde::Serialize;
 use tokio::{sync::Semaphore, task::spawn_blocking};
 
-use crate::relay::Relay;
+use crate::{metrics_service::MetricsService, relay::Relay};
 
 /// Most scrapes and lists that are rendered at once; further ones are answered 503.
 const RENDERINGS: usize = 4;
 /// The content type of Prometheus' text format.
 const EXPOSITION: &str = "text/plain; version=0.0.4; charset=utf-8";
 
+/// What is said of a relay that is not there yet.
+const STARTING: &str = "starting\n";
+
 /// What the routes share.
-struct Management {
-    relay: Arc<Relay>,
+pub(crate) struct Management {
+    metrics: Arc<MetricsService>,
+    /// There once the database is.
+    relay: OnceLock<Arc<Relay>>,
     renderings: Arc<Semaphore>,
 }
 
+impl Management {
+    /// What can be shown before there is a relay.
+    pub(crate) fn new(metrics: Arc<MetricsService>) -> Self {
+        Self {
+            metrics,
+            relay: OnceLock::new(),
+            renderings: Arc::new(Semaphore::new(RENDERINGS)),
+        }
+    }
+
+    /// Shows a relay from now on, the first that comes.
+    pub(crate) fn show(&self, relay: &Arc<Relay>) {
+        let _ = self.relay.set(Arc::clone(relay));
+    }
+}
+
 /// The management port's service.
-pub(crate) fn router(relay: &Arc<Relay>) -> Router {
-    let management = Management {
-        relay: Arc::clone(relay),
-        renderings: Arc::new(Semaphore::new(RENDERINGS)),
-    };
+pub(crate) fn router(management: &Arc<Management>) -> Router {
     Router::new()
         .route("/metrics", get(metrics))
         .route("/connections", get(connections))
         .route("/livez", get(health::live))
         .route("/readyz", get(health::ready))
         .route("/healthz", get(health::ready))
-        .with_state(Arc::new(management))
+        .with_state(Arc::clone(management))
 }
 
 /// `GET /metrics`: every metric of this process.
 async fn metrics(State(management): State<Arc<Management>>) -> Response {
-    management.render(EXPOSITION, render_metrics).await
-}
-
-fn render_metrics(relay: &Relay) -> String {
-    relay.metrics.render()
+    let metrics = Arc::clone(&management.metrics);
+    management
+        .render(EXPOSITION, move || metrics.render())
+        .await
 }
 
 /// One line of `GET /connections`.
@@ -63,9 +79,11 @@ struct Line {
 
 /// `GET /connections`: every open session as a line of JSON.
 async fn connections(State(management): State<Arc<Management>>) -> Response {
-    management
-        .render("application/x-ndjson", render_sessions)
-        .await
+    let Some(relay) = management.relay.get().map(Arc::clone) else {
+        return (StatusCode::SERVICE_UNAVAILABLE, STARTING).into_response();
+    };
+    let render = move || render_sessions(&relay);
+    management.render("application/x-ndjson", render).await
 }
 
 fn render_sessions(relay: &Relay) -> String {
@@ -90,7 +108,7 @@ impl Management {
     async fn render(
         &self,
         content_type: &'static str,
-        render: impl FnOnce(&Relay) -> String + Send + 'static,
+        render: impl FnOnce() -> String + Send + 'static,
     ) -> Response {
         let Ok(rendering) = Arc::clone(&self.renderings).try_acquire_owned() else {
             return (
@@ -99,11 +117,10 @@ impl Management {
             )
                 .into_response();
         };
-        let relay = Arc::clone(&self.relay);
         let work = move || {
             // Held until the work is done: a client that leaves does not end it.
             let _rendering = rendering;
-            render(&relay)
+            render()
         };
         match spawn_blocking(work).await {
             Ok(text) => ([(header::CONTENT_TYPE, content_type)], text).into_response(),

@@ -67,6 +67,12 @@ pub enum OpenError {
     /// The address is not one of a database that is supported.
     #[error("the database address must start with `sqlite:` or `postgres:`")]
     Scheme,
+    /// The database takes connections and says nothing, or is not to be reached.
+    #[error(
+        "the database gave no answer within {0:?}: is it there, and does its address lead to it? \
+         `--database-timeout` is how long to wait"
+    )]
+    NoAnswer(Duration),
     /// The address cannot be parsed, or no connection can be opened.
     #[error("cannot open the database")]
     Connect(#[source] sqlx::Error),
@@ -115,8 +121,9 @@ impl Pool {
         let options: AnyConnectOptions = url.parse().map_err(OpenError::Connect)?;
         let patience = config.database_timeout.get();
         // On a connection of its own: a migration may take longer than any statement.
-        let mut migrating = AnyConnection::connect_with(&options)
+        let mut migrating = timeout(patience, AnyConnection::connect_with(&options))
             .await
+            .map_err(|_| OpenError::NoAnswer(patience))?
             .map_err(OpenError::Connect)?;
         migrator
             .run(&mut migrating)

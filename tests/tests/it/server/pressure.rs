@@ -126,11 +126,14 @@ async fn a_breaker_closes_where_nobody_asks(database: Database) {
 
     let bucket = database.directory.path().join("s3/attachments");
     let elsewhere = bucket.with_extension("elsewhere");
+    // A file in the place of a directory, into which nothing can be put.
     std::fs::rename(&bucket, &elsewhere).unwrap();
+    std::fs::write(&bucket, "").unwrap();
     let upload = relay.request(Method::POST, "/v1/attachments", Some(&account), "x");
     let status = upload.await.unwrap().status;
     assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
     state("s3", 2.0).await;
+    std::fs::remove_file(&bucket).unwrap();
     std::fs::rename(&elsewhere, &bucket).unwrap();
     state("s3", 0.0).await;
 

@@ -90,6 +90,65 @@ async fn without_certificate_authorities_only_an_s3_by_https_is_refused() {
     assert!(said.contains("install ca-certificates"), "{said}");
 }
 
+/// The address of a database that takes connections, by the kernel's hand, and nothing else.
+async fn mute_database() -> (TcpListener, String) {
+    let mute = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("postgres://relay@{}/relay", mute.local_addr().unwrap());
+    (mute, url)
+}
+
+#[tokio::test]
+async fn a_database_that_does_not_answer_at_the_start_is_given_up() {
+    let (_mute, url) = mute_database().await;
+    let said = fail(&[
+        "--public-address=127.0.0.1:0",
+        "--database-url",
+        &url,
+        "--database-timeout=300ms",
+    ])
+    .await;
+    assert_eq!(said.lines().count(), 1, "{said}");
+    assert!(said.contains("no answer within 300ms"), "{said}");
+}
+
+#[tokio::test]
+async fn while_the_database_is_awaited_the_server_is_alive_and_can_be_stopped() {
+    let (_mute, url) = mute_database().await;
+    let port = tests::port::free().unwrap();
+    let data = tempfile::tempdir().unwrap();
+    let management = format!("127.0.0.1:{port}");
+    let mut process = Process::spawn(
+        "server",
+        [
+            "--public-address=127.0.0.1:0",
+            "--management-address",
+            &management,
+            "--data-dir",
+            data.path().to_str().unwrap(),
+            "--database-url",
+            &url,
+            "--database-timeout=1h",
+        ],
+    )
+    .unwrap();
+    let alive = format!("http://{management}/livez");
+    process.wait_for_url(&alive, BOUND).await.unwrap();
+    let answer = async |path: &str| {
+        let answer = tests::http::get(&format!("http://{management}{path}")).await;
+        answer.unwrap()
+    };
+    let ready = answer("/readyz?verbose").await;
+    assert_eq!(
+        (ready.status.as_u16(), ready.body.as_str()),
+        (503, "starting\n")
+    );
+    assert_eq!(answer("/connections").await.status, 503);
+    let page = answer("/metrics").await.body;
+    assert!(page.contains("\nactive_connections 0\n"), "{page}");
+    let status = process.terminate(BOUND).await.unwrap();
+    assert!(status.success(), "{}", process.log());
+}
+
 #[tokio::test]
 async fn buckets_are_configurable() {
     let relay = Relay::start(&["--buckets=http_request_duration_seconds=0.5,7"])
