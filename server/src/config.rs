@@ -58,6 +58,8 @@ settings! {
     attachment_limit, "SERVER_ATTACHMENT_LIMIT": u64 = 64 * 1024 * 1024;
     /// Most uploads at once; each holds up to 5 MiB of memory [default: 16]
     uploads_limit, "SERVER_UPLOADS_LIMIT": usize = 16;
+    /// Most uploads at once of one account; a further one waits until one of them ends [default: 4]
+    account_uploads_limit, "SERVER_ACCOUNT_UPLOADS_LIMIT": usize = 4;
     /// Longest time that one upload may take, with its wait for others to end [default: 10m]
     upload_timeout, "SERVER_UPLOAD_TIMEOUT": Span = Span::seconds(600);
     /// Failures in a row after which the database or S3 is left alone for a while [default: 5]

@@ -23,6 +23,7 @@ mod relay;
 mod routes;
 mod server;
 mod sessions;
+mod share;
 mod store;
 
 pub use accept::BindError;

@@ -17,6 +17,7 @@ use crate::{
     metrics_service::MetricsService,
     rate::Rate,
     sessions::Hub,
+    share::Share,
     store::{Ack, Store},
 };
 
@@ -33,6 +34,7 @@ pub(crate) struct Relay {
     pub(crate) messages: Sender<Posted>,
     pub(crate) accounts_rate: Rate<IpAddr>,
     pub(crate) messages_rate: Rate<AccountId>,
+    pub(crate) uploads: Share<AccountId>,
 }
 
 impl Relay {

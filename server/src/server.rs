@@ -22,6 +22,7 @@ use crate::{
     rate::Rate,
     relay::Relay,
     sessions::{self, Hub},
+    share::Share,
     store::{Ack, OpenError, Store},
 };
 
@@ -102,6 +103,7 @@ impl Server {
                 authentication: Authentication::new(),
                 accounts_rate: Rate::new(config.account_rate),
                 messages_rate: Rate::new(config.message_rate),
+                uploads: Share::new(config.account_uploads_limit),
                 config,
                 metrics,
                 store,

@@ -20,6 +20,7 @@ use uuid::Uuid;
 
 use super::error::ApiError;
 use crate::{
+    account::AccountId,
     attachments::Uploaded,
     relay::{Relay, now},
     store::Attachment,
@@ -55,7 +56,7 @@ pub(super) async fn upload(
     }
     // A body that trickles would keep its place among the uploads from others for days.
     let patience = relay.config.upload_timeout.get();
-    let stored = timeout(patience, store(&relay, body)).await;
+    let stored = timeout(patience, store(&relay, &owner, body)).await;
     let Uploaded { id, size, sha256 } = stored.map_err(|_| ApiError::SlowBody)??;
     let created = Created {
         id,
@@ -76,7 +77,9 @@ pub(super) async fn upload(
     Ok((StatusCode::CREATED, Json(created)))
 }
 
-async fn store(relay: &Relay, body: Body) -> Result<Uploaded, ApiError> {
+async fn store(relay: &Relay, owner: &AccountId, body: Body) -> Result<Uploaded, ApiError> {
+    // Its own share first: one that waits for that holds no place of all.
+    let _share = relay.uploads.take(owner).await;
     let _permit = relay.attachments.permit_upload().await?;
     let mut upload = relay.attachments.upload();
     let mut chunks = body.into_data_stream();

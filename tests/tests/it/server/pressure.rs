@@ -4,6 +4,8 @@ use futures_util::future::join_all;
 use http::{Method, StatusCode};
 use tests::database::Database;
 use tests::relay::{Account, Relay};
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
 
 use super::{scenarios, start};
 
@@ -11,6 +13,7 @@ scenarios!(
     an_ack_of_a_long_backlog_reads_what_it_makes_room_for,
     an_object_that_is_missing_is_no_failure_of_s3,
     a_breaker_closes_where_nobody_asks,
+    trickling_uploads_of_one_account_leave_room_for_others,
 );
 
 /// Sends so many messages of so many bytes, many at a time.
@@ -145,4 +148,48 @@ async fn a_breaker_closes_where_nobody_asks(database: Database) {
     drop(lock);
     state("database", 0.0).await;
     assert_eq!(relay.inspect("/readyz").await.unwrap().status, 200);
+}
+
+async fn trickling_uploads_of_one_account_leave_room_for_others(database: Database) {
+    let relay = start(
+        &database,
+        &["--uploads-limit=4", "--account-uploads-limit=3"],
+    )
+    .await;
+    let (account, bystander) = (
+        relay.account().await.unwrap(),
+        relay.account().await.unwrap(),
+    );
+    let mut trickles = Vec::new();
+    for place in 1..=8 {
+        let mut stream = TcpStream::connect(relay.public).await.unwrap();
+        let head = format!(
+            "POST /v1/attachments HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\n\
+             Content-Length: 10\r\n\r\n1",
+            account.token
+        );
+        stream.write_all(head.as_bytes()).await.unwrap();
+        trickles.push(stream);
+        let open = relay.expect(
+            "http_open_connections",
+            &[("port", "public")],
+            f64::from(place),
+        );
+        open.await.unwrap();
+    }
+    for _ in 0..3 {
+        let upload = relay.request(Method::POST, "/v1/attachments", Some(&bystander), "x");
+        assert_eq!(upload.await.unwrap().status, StatusCode::CREATED);
+    }
+    // The account's own turn comes when one of its uploads ends.
+    for stream in &mut trickles {
+        stream.write_all(b"234567890").await.unwrap();
+    }
+    let created = [
+        ("method", "POST"),
+        ("route", "/v1/attachments"),
+        ("status", "201"),
+    ];
+    let created = relay.expect("http_requests_total", &created, 11.0);
+    created.await.unwrap();
 }
