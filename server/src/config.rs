@@ -105,7 +105,7 @@ settings! {
     ack_capacity, "SERVER_ACK_CAPACITY": usize = 4096;
     /// Messages queued for the database; a sender beyond that is told to try again [default: 4096]
     store_capacity, "SERVER_STORE_CAPACITY": usize = 4096;
-    /// Origins whose pages may connect, such as `https://example.org`, separated by commas; pages of
+    /// Origins whose pages may connect and send, such as `https://example.org`, separated by commas; pages of
     /// the server's own host always may, clients that are no browsers send none [default: none]
     allowed_origins, "SERVER_ALLOWED_ORIGINS": Origins = Origins::default();
     /// Time from one ping to the next [default: 20s]

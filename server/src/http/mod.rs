@@ -32,11 +32,13 @@ use crate::{
 /// The public port's service.
 pub(crate) fn router(relay: &Arc<Relay>) -> Router {
     let routes = Router::new()
-        .route(ACCOUNTS, post(accounts::create))
-        .route(ATTACHMENTS, post(attachments::upload))
-        .route(ATTACHMENT, get(attachments::download))
+        .route(ACCOUNTS, post(accounts::create).options(origin::ask))
+        .route(ATTACHMENTS, post(attachments::upload).options(origin::ask))
+        .route(ATTACHMENT, get(attachments::download).options(origin::ask))
         .route(GATEWAY, get(gateway::connect))
-        .route(MESSAGES, post(messages::send))
+        .route(MESSAGES, post(messages::send).options(origin::ask))
+        // Around routes alone: what is not there is not there for a browser either.
+        .route_layer(origin::allow(&relay.config.allowed_origins.0))
         .fallback(async || ApiError::NotFound)
         .method_not_allowed_fallback(async || ApiError::MethodNotAllowed)
         .layer(DefaultBodyLimit::max(relay.config.body_limit))

@@ -1,12 +1,32 @@
-//! Which web pages may use the gateway: a browser sends its user's credentials for any page, so the
-//! page's origin is checked.
+//! Which web pages may use the relay: a browser connects for any page, so the page's origin is checked;
+//! and it lets a page of another host send requests only where it is told that the page may.
 //!
-//! Pure. Clients that are no browsers send no `Origin` and are let through: they hold a token.
+//! Clients that are no browsers send no `Origin` and are let through: they hold a token.
 
-use axum::http::{HeaderMap, Uri, header};
+use std::time::Duration;
+
+use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
+use tower_http::cors::{AllowOrigin, CorsLayer};
+
+/// How long a browser may remember that a page may send.
+const REMEMBERED: Duration = Duration::from_secs(600);
+
+/// Tells browsers that pages of allowed origins may send requests (CORS); tokens are the pages' own, so
+/// no credentials of the browser's are asked for.
+pub(super) fn allow(allowed: &[String]) -> CorsLayer {
+    let allowed = allowed.to_vec();
+    let is_allowed =
+        AllowOrigin::predicate(move |_, request| is_allowed(&request.headers, &allowed));
+    CorsLayer::new()
+        .allow_origin(is_allowed)
+        .allow_methods([Method::GET, Method::POST])
+        .allow_headers([header::AUTHORIZATION, header::CONTENT_TYPE])
+        .expose_headers([header::RETRY_AFTER])
+        .max_age(REMEMBERED)
+}
 
 /// Whether a request comes from no page, from a page of this host or from an allowed one.
-pub(crate) fn is_allowed(headers: &HeaderMap, allowed: &[String]) -> bool {
+pub(super) fn is_allowed(headers: &HeaderMap, allowed: &[String]) -> bool {
     let Some(origin) = headers.get(header::ORIGIN) else {
         return true;
     };
@@ -23,6 +43,11 @@ pub(crate) fn is_allowed(headers: &HeaderMap, allowed: &[String]) -> bool {
         .get(header::HOST)
         .and_then(|host| host.to_str().ok());
     is_same_host(origin, host)
+}
+
+/// Answers a browser that asks first: what it may do stands in the headers of [`allow`].
+pub(super) async fn ask() -> StatusCode {
+    StatusCode::NO_CONTENT
 }
 
 fn is_same_host(origin: &str, host: Option<&str>) -> bool {

@@ -8,6 +8,7 @@
 )]
 
 mod breakers;
+mod browsers;
 mod conformance;
 mod durability;
 mod endings;
