@@ -127,9 +127,14 @@ impl Breaker {
         })
     }
 
-    /// Whether the dependency is known to work: it is neither left alone nor tried out.
-    pub(crate) fn is_closed(&self) -> bool {
-        matches!(self.lock().state, State::Closed { .. })
+    /// Nothing if the dependency is known to work; else, how long it is to be left alone, or tried out.
+    pub(crate) fn check(&self, now: Instant) -> Result<(), Open> {
+        let retry_after = match self.lock().state {
+            State::Closed { .. } => return Ok(()),
+            State::Open { until } => until.saturating_duration_since(now),
+            State::HalfOpen { .. } => Duration::from_secs(1),
+        };
+        Err(Open { retry_after })
     }
 
     /// Waits until the dependency was left alone for as long as it is to be, and nobody asks it: a
@@ -255,8 +260,9 @@ mod tests {
             })
         );
         assert_eq!(shown(&metrics), "2");
+        assert_eq!(breaker.check(now).unwrap_err().retry_after, COOL_DOWN);
         let attempt = breaker.admit(now + COOL_DOWN).unwrap();
-        assert!(!breaker.is_closed());
+        assert!(breaker.check(now).is_err());
         assert_eq!(shown(&metrics), "1");
         attempt.record(true, now + COOL_DOWN);
         assert_eq!(shown(&metrics), "0");

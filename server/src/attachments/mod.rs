@@ -175,7 +175,7 @@ impl Attachments {
 
     /// Whether S3 is known to work.
     pub(crate) fn is_available(&self) -> bool {
-        self.breaker.is_closed()
+        self.breaker.check(Instant::now()).is_ok()
     }
 
     /// Asks an S3 that was left alone, each time that is due; its breaker sees the answers. Never ends.

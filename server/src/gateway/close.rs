@@ -25,7 +25,6 @@ impl Ending {
             Self::NotUnderstood => (close_code::POLICY, "frame not understood"),
             Self::TooManyFrames => (close_code::POLICY, "too many frames"),
             Self::Replaced => (REPLACED, "replaced by a newer session"),
-            Self::Unavailable => (close_code::AGAIN, "try again later"),
             Self::Draining => (close_code::RESTART, "service restart"),
         };
         Some(CloseFrame {

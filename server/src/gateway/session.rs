@@ -7,8 +7,8 @@
 use std::{collections::HashMap, pin::Pin, sync::Arc, time::Duration};
 
 use axum::extract::ws::{Message as Frame, WebSocket};
-use futures_util::{SinkExt as _, StreamExt as _};
-use tokio::time::{Instant, Sleep, sleep_until, timeout};
+use futures_util::{SinkExt as _, StreamExt as _, future::OptionFuture};
+use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout};
 use uuid::Uuid;
 
 use super::protocol::{self, Up};
@@ -25,6 +25,9 @@ use crate::{
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 /// Messages that are read from the database at once.
 const PAGE: i64 = 64;
+/// Shortest wait before a database that did not answer is read again. Each session adds up to as much
+/// twice over, so that they do not all come back at once.
+const READ_PAUSE: Duration = Duration::from_secs(1);
 
 /// An open session.
 pub(crate) struct Session {
@@ -57,6 +60,14 @@ enum Progress {
         /// Whether the client wants to know when it is there.
         confirm: bool,
     },
+}
+
+/// How a read of the database went.
+enum Read {
+    /// Everything was sent, or as much as the client may be sent.
+    Whole,
+    /// The database gave no answer; the rest is to be read later.
+    Failed,
 }
 
 impl Session {
@@ -112,19 +123,26 @@ impl Session {
         let first_ping = Instant::now() + self.relay.config.ping_interval.get();
         let mut timer = Box::pin(sleep_until(first_ping));
         let handle = Arc::clone(self.registration.handle());
+        let mut pause: Option<Pin<Box<Sleep>>> = None;
         loop {
-            let has_room = self.room() > 0;
-            if has_room && handle.catch_up() {
+            let may_send = self.room() > 0 && pause.is_none();
+            if may_send && handle.catch_up() {
                 // Boxed like all that is rare, so that an idle session stays small.
-                if let Err(ending) = Box::pin(self.read_database()).await {
-                    return ending;
+                match Box::pin(self.read_database()).await {
+                    Ok(Read::Whole) => {}
+                    Ok(Read::Failed) => pause = Some(Box::pin(sleep(self.read_pause()))),
+                    Err(ending) => return ending,
                 }
                 continue;
             }
             let result = tokio::select! {
                 received = self.socket.next() => Box::pin(self.receive(received, &mut timer)).await,
-                Some(message) = messages.receive(), if has_room => {
+                Some(message) = messages.receive(), if may_send => {
                     Box::pin(self.forward(&message)).await
+                }
+                Some(()) = OptionFuture::from(pause.as_mut()) => {
+                    pause = None;
+                    Ok(())
                 }
                 () = handle.wake.notified() => match handle.ending() {
                     Some(ending) => Err(ending),
@@ -139,7 +157,7 @@ impl Session {
     }
 
     /// Sends what waits in the database and was not sent here yet, as far as the client may be sent more.
-    async fn read_database(&mut self) -> Result<(), Ending> {
+    async fn read_database(&mut self) -> Result<Read, Ending> {
         let relay = Arc::clone(&self.relay);
         let heard = relay.hub.heard(self.registration.account());
         let start = self.reads_after.take().unwrap_or(self.cursor);
@@ -148,15 +166,19 @@ impl Session {
             let room = self.room();
             if room == 0 {
                 self.read_again_after(after);
-                return Ok(());
+                return Ok(Read::Whole);
             }
             let limit = i64::try_from(room).map_or(PAGE, |room| room.min(PAGE));
             let account = self.registration.account();
             let page = relay.store.pending_messages(account, after, limit).await;
-            let page = page.map_err(|error| {
-                tracing::debug!(%error, "cannot read messages");
-                Ending::Unavailable
-            })?;
+            let page = match page {
+                Ok(page) => page,
+                Err(error) => {
+                    tracing::debug!(%error, "cannot read messages");
+                    self.read_again_after(after);
+                    return Ok(Read::Failed);
+                }
+            };
             if page.is_empty() && after == 0 {
                 relay.hub.note_drained(account, heard);
             }
@@ -166,11 +188,18 @@ impl Session {
                     self.send_message(message).await?;
                 }
             }
-            // What is stored from now on is queued.
-            if page.len() < usize::try_from(limit).unwrap_or(0) {
-                return Ok(());
+            // A page may be short because its texts are long. What is stored from now on is queued.
+            if page.is_empty() {
+                return Ok(Read::Whole);
             }
         }
+    }
+
+    /// How long to wait before a database that did not answer is read again: unlike that of most others.
+    fn read_pause(&self) -> Duration {
+        // Ids are given out in turn: the golden ratio spreads them over the whole range.
+        let place = (self.registration.handle().id as f64 * 0.618_034).fract();
+        READ_PAUSE + READ_PAUSE.mul_f64(2.0 * place)
     }
 
     /// How many messages the client may be sent before it acks some.
@@ -194,9 +223,13 @@ impl Session {
         // Messages may be queued in another order than stored, and the database may have been read
         // in between: an older number is sent only if it still waits for its ack.
         if message.sequence <= self.cursor {
-            let is_pending = self.relay.store.is_pending(message.sequence).await;
-            if !is_pending.map_err(|_| Ending::Unavailable)? {
-                return Ok(());
+            match self.relay.store.is_pending(message.sequence).await {
+                Ok(true) => {}
+                Ok(false) => return Ok(()),
+                Err(_) => {
+                    self.read_again_after(message.sequence.saturating_sub(1));
+                    return Ok(());
+                }
             }
         }
         self.send_message(message).await

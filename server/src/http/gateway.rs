@@ -35,6 +35,8 @@ pub(super) async fn connect(
         .authentication
         .authenticate(&relay.store, &headers)
         .await?;
+    // Without a database a session has nothing to say: better to refuse it, and say when to come back.
+    relay.store.check()?;
     let reservation = relay.hub.reserve(account)?;
     let upgrade = upgrade
         .protocols([SUBPROTOCOL])

@@ -29,7 +29,7 @@ pub(super) async fn ready(
         return (StatusCode::SERVICE_UNAVAILABLE, STARTING.to_owned());
     };
     let is_serving = !relay.hub.is_draining();
-    let has_database = relay.store.is_available();
+    let has_database = relay.store.check().is_ok();
     let is_ready = is_serving && has_database;
     let status = if is_ready {
         StatusCode::OK

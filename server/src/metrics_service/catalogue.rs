@@ -67,7 +67,6 @@ const ENDINGS: &[&str] = &[
     "not_understood",
     "too_many_frames",
     "replaced",
-    "unavailable",
     "draining",
     "aborted",
 ];

@@ -25,8 +25,6 @@ pub(crate) enum Ending {
     TooManyFrames,
     /// A newer session of the same account took this one's place.
     Replaced,
-    /// The database did not give the session its messages.
-    Unavailable,
     /// The server is about to stop.
     Draining,
     /// The session's task was dropped or panicked.
@@ -48,7 +46,6 @@ impl Ending {
             Self::NotUnderstood => "not_understood",
             Self::TooManyFrames => "too_many_frames",
             Self::Replaced => "replaced",
-            Self::Unavailable => "unavailable",
             Self::Draining => "draining",
             Self::Aborted => "aborted",
         }

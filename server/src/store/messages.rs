@@ -14,6 +14,10 @@ use crate::{
 /// Most messages or acks that one statement is about, so that few statements are prepared.
 const ROWS: usize = 16;
 
+/// How long the texts of a page of messages may be together. Unit: characters. A session that does not
+/// read holds a page until it is given up.
+const PAGE_TEXT: i64 = 64 * 1024;
+
 /// A message that is to be stored.
 pub(crate) struct NewMessage {
     pub(crate) id: Uuid,
@@ -112,22 +116,32 @@ impl Store {
         statement.run(work).await
     }
 
-    /// The oldest messages for `recipient` after `after` that are not acked, at most `limit`.
+    /// The oldest messages for `recipient` after `after` that are not acked, at most `limit`, and no
+    /// more than one whose texts together are longer than [`PAGE_TEXT`].
+    ///
+    /// Waits for as long as it takes until few others read.
     pub(crate) async fn pending_messages(
         &self,
         recipient: &AccountId,
         after: Sequence,
         limit: i64,
     ) -> Result<Vec<Message>, StoreError> {
+        // The semaphore is never closed; if it were, reads would merely have no limit.
+        let _turn = self.reads.acquire().await;
         let mut connection = self.pool.acquire().await?;
         let (database, statement) = connection.statement("pending_messages");
         let work = sqlx::query_as::<_, Row>(
-            "select sequence, id, sender, body, attachment, sent_at from messages \
-             where recipient = $1 and sequence > $2 order by sequence limit $3",
+            "select sequence, id, sender, body, attachment, sent_at from \
+             (select page.*, sum(length(body)) over (order by sequence) as text, \
+             row_number() over (order by sequence) as place from \
+             (select sequence, id, sender, body, attachment, sent_at from messages \
+             where recipient = $1 and sequence > $2 order by sequence limit $3) as page) as page \
+             where place = 1 or text <= $4 order by sequence",
         )
         .bind(recipient.as_str())
         .bind(after)
         .bind(limit)
+        .bind(PAGE_TEXT)
         .fetch_all(database);
         let rows = statement.run(work).await?;
         Ok(rows

@@ -15,6 +15,8 @@ pub(crate) use messages::{Ack, NewMessage, NotStored};
 pub use pool::OpenError;
 use pool::Pool;
 
+use tokio::sync::Semaphore;
+
 use crate::{breaker::Open, config::Config, metrics_service::MetricsService};
 
 /// Why the store did not do what it was asked; all who asked at once are told the same.
@@ -23,7 +25,10 @@ pub(crate) enum StoreError {
     /// The database kept failing and is left alone for a while.
     #[error("the database is not available")]
     Unavailable(#[from] Open),
-    /// No connection became free, or none could be opened.
+    /// So many wait for the database that no connection became free in time.
+    #[error("too many wait for the database")]
+    Busy,
+    /// No connection could be opened.
     #[error("no database connection")]
     Connection(#[source] Arc<sqlx::Error>),
     /// The database did not answer in time.
@@ -66,6 +71,8 @@ impl StoreError {
 /// The database of one relay.
 pub(crate) struct Store {
     pool: Pool,
+    /// Held while a session reads its messages: however many do so at once, others find a connection.
+    reads: Semaphore,
 }
 
 impl Store {
@@ -77,14 +84,17 @@ impl Store {
         config: &Config,
         metrics: Arc<MetricsService>,
     ) -> Result<Self, OpenError> {
-        Ok(Self {
-            pool: Pool::open(config, metrics).await?,
-        })
+        let pool = Pool::open(config, metrics).await?;
+        let reads = Semaphore::new((pool.size() / 2).max(1));
+        Ok(Self { pool, reads })
     }
 
-    /// Whether the database is known to work, and not left alone because it kept failing.
-    pub(crate) fn is_available(&self) -> bool {
-        self.pool.is_available()
+    /// Whether the database is known to work.
+    ///
+    /// # Errors
+    /// It kept failing, and is left alone or tried out.
+    pub(crate) fn check(&self) -> Result<(), StoreError> {
+        Ok(self.pool.check()?)
     }
 
     /// Asks a database that was left alone, each time that is due; its breaker sees the answers. Never

@@ -26,7 +26,7 @@ use tokio::{
 
 use super::{StoreError, sqlite_url};
 use crate::{
-    breaker::{Admission, Breaker, Policy},
+    breaker::{Admission, Breaker, Open, Policy},
     config::Config,
     metrics_service::{MetricsService, Stopwatch},
 };
@@ -195,23 +195,28 @@ impl Pool {
             }
             Err(error) => {
                 waiting.finish("failed");
-                admission.record(false, Instant::now());
-                Err(StoreError::Connection(error.into()))
+                // That many wait says nothing of the database: what it is asked meanwhile does.
+                if !matches!(error, StoreError::Busy) {
+                    admission.record(false, Instant::now());
+                }
+                Err(error)
             }
         }
     }
 
-    async fn wait(&self) -> Result<Acquired<'_>, sqlx::Error> {
+    async fn wait(&self) -> Result<Acquired<'_>, StoreError> {
         let start = Instant::now();
+        let failed = |error: sqlx::Error| StoreError::Connection(error.into());
         let permit = timeout(self.timeout, self.permits.acquire()).await;
-        let permit = permit.map_err(|_| sqlx::Error::PoolTimedOut)?;
-        let permit = permit.map_err(|_| sqlx::Error::PoolClosed)?;
+        let permit = permit.map_err(|_| StoreError::Busy)?;
+        let permit = permit.map_err(|_| failed(sqlx::Error::PoolClosed))?;
         let waited = start.elapsed();
         let acquire = async {
             let connection = self.connections.acquire().await;
             connection.map(|connection| (connection, IS_OPENED.with(Cell::get)))
         };
-        let (connection, is_opened) = IS_OPENED.scope(Cell::new(false), acquire).await?;
+        let acquired = IS_OPENED.scope(Cell::new(false), acquire).await;
+        let (connection, is_opened) = acquired.map_err(failed)?;
         Ok(Acquired {
             connection,
             permit,
@@ -220,9 +225,14 @@ impl Pool {
         })
     }
 
-    /// Whether the database is known to work.
-    pub(super) fn is_available(&self) -> bool {
-        self.breaker.is_closed()
+    /// How many statements may run at once.
+    pub(super) fn size(&self) -> usize {
+        self.connections.options().get_max_connections() as usize
+    }
+
+    /// Nothing if the database is known to work; else, how long it is to be left alone.
+    pub(super) fn check(&self) -> Result<(), Open> {
+        self.breaker.check(Instant::now())
     }
 
     /// Waits until it is time to ask a database that was left alone.

@@ -3,7 +3,8 @@
 use futures_util::future::join_all;
 use http::{Method, StatusCode};
 use tests::database::Database;
-use tests::relay::{Account, Relay};
+use tests::relay::{Account, BOUND, Relay};
+use tests::wait;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 
@@ -13,6 +14,8 @@ scenarios!(
     an_ack_of_a_long_backlog_reads_what_it_makes_room_for,
     an_object_that_is_missing_is_no_failure_of_s3,
     a_breaker_closes_where_nobody_asks,
+    sessions_wait_for_a_database_that_is_away,
+    sessions_that_do_not_read_cost_little_and_hold_up_nobody,
     trickling_uploads_of_one_account_leave_room_for_others,
 );
 
@@ -145,9 +148,91 @@ async fn a_breaker_closes_where_nobody_asks(database: Database) {
     assert_eq!(refused.unwrap().status, StatusCode::SERVICE_UNAVAILABLE);
     state("database", 2.0).await;
     assert_eq!(relay.inspect("/readyz").await.unwrap().status, 503);
+    let handshake = relay.connect_rudely(&account).await.unwrap_err();
+    assert!(handshake.to_string().contains("503"), "{handshake}");
     drop(lock);
     state("database", 0.0).await;
     assert_eq!(relay.inspect("/readyz").await.unwrap().status, 200);
+}
+
+async fn sessions_wait_for_a_database_that_is_away(database: Database) {
+    let flags = [
+        "--unacked-limit=1",
+        "--breaker-failures=1",
+        "--breaker-cool-down=300ms",
+    ];
+    let relay = start(&database, &flags).await;
+    let (from, to) = (
+        relay.account().await.unwrap(),
+        relay.account().await.unwrap(),
+    );
+    let mut sent = Vec::new();
+    for body in ["0", "1"] {
+        sent.push(relay.send(&from, &to, body).await.unwrap());
+    }
+    let mut client = relay.connect(&to).await.unwrap();
+    assert_eq!(client.receive().await.unwrap()["id"], *sent[0]);
+    let lock = database.lock().unwrap();
+    let refused = relay.request(Method::POST, "/v1/accounts", None, "").await;
+    assert_eq!(refused.unwrap().status, StatusCode::SERVICE_UNAVAILABLE);
+    // Its ack cannot become durable, and the message cannot be read again.
+    let ack = serde_json::json!({"type": "ack", "id": sent[0]}).to_string();
+    client.write(ack.into()).await.unwrap();
+    let asked = relay.expect("ws_messages_received_total", &[], 1.0);
+    asked.await.unwrap();
+    let taken = relay.expect("channel_queue_depth", &[("type", "ack")], 0.0);
+    taken.await.unwrap();
+    drop(lock);
+    client.ack(&sent[0]).await.unwrap();
+    assert_eq!(client.receive().await.unwrap()["id"], *sent[1]);
+    client.ack(&sent[1]).await.unwrap();
+    relay.expect("active_connections", &[], 1.0).await.unwrap();
+}
+
+/// The most memory that a process has held. Unit: MiB.
+fn peak_memory(relay: &Relay) -> u64 {
+    let path = format!("/proc/{}/status", relay.process.id());
+    let status = std::fs::read_to_string(path).unwrap();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let peak = peak.unwrap().trim().trim_end_matches(" kB");
+    peak.parse::<u64>().unwrap() / 1024
+}
+
+async fn sessions_that_do_not_read_cost_little_and_hold_up_nobody(database: Database) {
+    const SESSIONS: usize = 50;
+    const MESSAGES: usize = 64;
+    let flags = ["--message-rate=10000"];
+    let relay = start(&database, &flags).await;
+    let (from, to, bystander) = (
+        relay.account().await.unwrap(),
+        relay.account().await.unwrap(),
+        relay.account().await.unwrap(),
+    );
+    send_many(&relay, &from, &to, MESSAGES, 60_000).await;
+    let before = peak_memory(&relay);
+    let deaf = join_all((0..SESSIONS).map(|_| relay.connect_rudely(&to))).await;
+    let deaf: Vec<_> = deaf.into_iter().map(Result::unwrap).collect();
+    for _ in 0..40 {
+        relay.send(&bystander, &from, "x").await.unwrap();
+    }
+    // Each has been sent all, as far as the kernel's buffers take it, or was given up.
+    let served = wait::until("all to be served", BOUND * 3, async || {
+        let page = relay.scrape().await?;
+        let ended = page.sum("ws_sessions_closed_total");
+        let sent = page.value("ws_messages_sent_total", &[])?;
+        anyhow::ensure!(
+            sent >= MESSAGES as f64 * (SESSIONS as f64 - ended),
+            "{sent}"
+        );
+        Ok(())
+    });
+    served.await.unwrap();
+    drop(deaf);
+    let each = (peak_memory(&relay) - before) * 1024 / SESSIONS as u64;
+    // A page of texts, the frame that is being written, and the session itself.
+    assert!(each < 512, "{each} KiB for each session that does not read");
+    let state = relay.expect("circuit_breaker_state", &[("breaker", "database")], 0.0);
+    state.await.unwrap();
 }
 
 async fn trickling_uploads_of_one_account_leave_room_for_others(database: Database) {
