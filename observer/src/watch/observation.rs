@@ -6,6 +6,7 @@ use observer_ebpf::Tally;
 
 use super::dumps::Listeners;
 use crate::check::{Blind, Finding, Interval, Record, Shape, Suspects, Verdict};
+use crate::claim::Outcome;
 
 /// What was last observed of a target, for the API and the metrics.
 #[derive(Clone, Debug)]
@@ -74,6 +75,16 @@ impl Observation {
             Verdict::Over | Verdict::Under | Verdict::Unsettled
         );
         is_drift || self.held.is_some_and(|held| held > 0)
+    }
+
+    /// Keeps the claim of a reading, or why there is none.
+    pub(super) fn note_claim(&mut self, outcome: &Outcome) {
+        (self.claim, self.negative, self.failure) = match outcome {
+            Outcome::Claimed(claim) => (Some(claim.value), claim.negative.clone(), None),
+            Outcome::Down(failure) | Outcome::Missing(failure) => {
+                (None, None, Some(failure.to_string()))
+            }
+        };
     }
 
     /// Logs that something else is found from now on.

@@ -281,12 +281,7 @@ impl Target {
         let last = &mut state.last;
         last.is_up = Some(reading.outcome.is_up());
         last.scrape = Some(reading.duration());
-        (last.claim, last.negative, last.failure) = match &reading.outcome {
-            Outcome::Claimed(claim) => (Some(claim.value), claim.negative.clone(), None),
-            Outcome::Down(failure) | Outcome::Missing(failure) => {
-                (None, None, Some(failure.to_string()))
-            }
-        };
+        last.note_claim(&reading.outcome);
         let record = Record {
             at,
             claim: last.claim.map(|claim| claim as i64),
