@@ -3,7 +3,7 @@
 //!
 //! - `socket`, `tally`, `target`: the maps' keys and values, `repr(C)`, without implicit padding.
 //! - `life`: how a socket changes, and what is counted when it does.
-//! - `sent`, `response`, `frames`: what a socket is, by what its service sends.
+//! - `sent`, `response`, `lines`, `frames`: what a socket is, by what its service sends.
 //!
 //! `no_std`. It knows nothing of how the kernel is read (`programs/`) nor of what the numbers mean
 //! together (`observer`).
@@ -11,6 +11,7 @@
 
 mod frames;
 mod life;
+mod lines;
 #[cfg(feature = "user")]
 mod pod;
 mod response;

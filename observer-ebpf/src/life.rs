@@ -110,16 +110,19 @@ impl<'a, C: Count> Life<'a, C> {
         if !self.is(Class::WebSocket) {
             self.socket.flags &= !flags::KNOWN;
             self.doubted();
-        } else if !self.socket.has_ended() && !self.is_lost() {
+        } else {
             self.lost();
         }
     }
 
-    /// A WebSocket's frame boundary was lost: it may have sent a close frame unseen.
+    /// A WebSocket's frame boundary was lost: it may have sent a close frame unseen. Of one that has
+    /// ended nothing more is to be known.
     #[inline(always)]
     pub fn lost(&mut self) {
-        self.socket.phase = Phase::Lost as u8;
-        C::one(&mut self.tally.lost_entered);
+        if !self.socket.has_ended() && !self.is_lost() {
+            self.socket.phase = Phase::Lost as u8;
+            C::one(&mut self.tally.lost_entered);
+        }
     }
 
     /// A WebSocket's frame boundary was found again.

@@ -15,7 +15,7 @@
 
 use core::ops::ControlFlow::{self, Break, Continue};
 
-use crate::{Class, Count, Life, Phase, Segment, Socket, flags, frames, response};
+use crate::{Class, Count, Life, Phase, Segment, Socket, flags, frames, lines, response};
 
 /// Most steps in one segment: bytes of lines, bodies and frames. It bounds how long a program takes.
 pub const MAX_STEPS: u32 = 4_096;
@@ -123,7 +123,7 @@ fn is_taken_up<S: Segment, C: Count>(life: &mut Life<'_, C>, segment: &S) -> boo
 /// Reads responses from this segment's first byte on.
 #[inline(always)]
 fn start<S: Segment>(socket: &mut Socket, segment: &S) {
-    response::begin(socket);
+    lines::begin(socket);
     socket.next_seq = segment.seq();
 }
 
