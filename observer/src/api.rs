@@ -4,6 +4,7 @@ mod bounded;
 mod client;
 mod history;
 mod reasoning;
+mod sentence;
 mod suspects;
 
 use std::{borrow::Cow, time::SystemTime};
@@ -11,10 +12,9 @@ use std::{borrow::Cow, time::SystemTime};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    check::{Blind, Verdict},
     config::{Counts, MAX_TARGETS},
     sockets::MOST as MAX_SOCKETS,
-    watch::{observation::Observation, target::Target},
+    watch::target::Target,
 };
 
 pub use client::{Client, ClientError};
@@ -58,8 +58,12 @@ pub struct TargetReport {
     pub drift_low: Option<i64>,
     /// Greatest drift that the recent checks together leave possible.
     pub drift_high: Option<i64>,
+    /// Widest drift that would still have agreed, where the gauge was not found to be wrong.
+    pub resolution: Option<u64>,
     /// When the drift was first seen, RFC 3339.
     pub since: Option<String>,
+    /// When the last check was read that showed the drift by itself, RFC 3339.
+    pub last_shown: Option<String>,
     /// How the drift behaves over time, where one stands.
     pub shape: Option<Word>,
     /// The likely cause of a drift of that shape.
@@ -184,7 +188,7 @@ impl TargetReport {
         let (config, health) = (&target.config, target.watched.health());
         Self {
             name: config.name.clone(),
-            sentence: sentence(target, &observation),
+            sentence: sentence::sentence(target, &observation),
             verdict: observation.finding.verdict.name().into(),
             reason: observation.finding.blind.map(|reason| reason.name().into()),
             failure: observation.failure.clone(),
@@ -194,7 +198,9 @@ impl TargetReport {
             drift: bounds.map(|bounds| bounds.sure()),
             drift_low: bounds.map(|bounds| bounds.low),
             drift_high: bounds.map(|bounds| bounds.high),
+            resolution: observation.finding.resolution(),
             since: observation.finding.since.map(rfc3339),
+            last_shown: observation.finding.last_shown.map(rfc3339),
             shape: observation.shape.map(|shape| shape.name().into()),
             cause: observation.shape.map(|shape| shape.cause().into()),
             checked_at: observation.checked_at.map(rfc3339),
@@ -226,89 +232,6 @@ pub const fn counts_name(counts: Counts) -> &'static str {
         Counts::Established => "established",
         Counts::Accepted => "accepted",
     }
-}
-
-/// What is known, in one sentence.
-fn sentence(target: &Target, observation: &Observation) -> String {
-    let name = &target.config.name;
-    let finding = &observation.finding;
-    if let Some(reason) = finding.blind {
-        let why = match reason {
-            Blind::TargetDown | Blind::ClaimMissing => observation
-                .failure
-                .clone()
-                .unwrap_or_else(|| "there is no claim yet".to_owned()),
-            Blind::CannotTell => format!(
-                "WebSockets cannot be told from other connections: {}",
-                target.kernel().blind_to_websockets().unwrap_or_default()
-            ),
-            Blind::NotSeeded => {
-                "the connections that were open before are still being counted".to_owned()
-            }
-            Blind::WitnessesDisagree => "the kernel's two witnesses disagree".to_owned(),
-            Blind::Lost => "the kernel's counts have lost a connection".to_owned(),
-            Blind::NoNamespace => target
-                .watched
-                .health()
-                .absence
-                .unwrap_or_else(|| "its network namespace is not there".to_owned()),
-            Blind::NotListening => format!("nothing listens on {}", target.config.listen),
-            Blind::Restarted => "the service was just restarted".to_owned(),
-        };
-        return format!("{name}: blind: {why}.");
-    }
-    let (Some(claim), Some(interval), Some(bounds)) =
-        (observation.claim, observation.interval, finding.drift)
-    else {
-        return format!("{name}: not checked yet.");
-    };
-    let kernel = if interval.width() == 0 {
-        format!("the kernel counts {}", interval.low)
-    } else {
-        format!("the kernel allows {} to {}", interval.low, interval.high)
-    };
-    let sure = bounds.sure();
-    let finally = match finding.verdict {
-        Verdict::Over | Verdict::Under => {
-            let since = finding.since.map(rfc3339).unwrap_or_default();
-            let by = sure.unsigned_abs();
-            let least = if bounds.low == bounds.high {
-                ""
-            } else {
-                "at least "
-            };
-            let cause = observation
-                .shape
-                .map(|shape| format!("; likely {}", shape.cause()))
-                .unwrap_or_default();
-            format!("{} by {least}{by} since {since}{cause}", finding.verdict)
-        }
-        Verdict::Unsettled => format!("a drift of {sure:+} that is not confirmed yet"),
-        Verdict::Agree | Verdict::Blind => "they agree".to_owned(),
-    };
-    let held = match observation.held {
-        None | Some(0) => String::new(),
-        Some(held) => format!(
-            " The service holds {held} whose peer has gone: `observer sockets --class closing`."
-        ),
-    };
-    let suspects = match (finding.verdict, &observation.suspects) {
-        (Verdict::Over | Verdict::Under, Some(suspects)) => suspects::in_words(suspects),
-        _ => String::new(),
-    };
-    let negative = observation
-        .negative
-        .as_deref()
-        .map_or_else(String::new, negative);
-    format!("{name}: the gauge says {claim}, {kernel}: {finally}.{suspects}{held}{negative}")
-}
-
-/// What is wrong with a claim whatever the kernel says.
-fn negative(series: &str) -> String {
-    format!(
-        " {series} is negative, which no number of connections is: what it counts is decremented \
-         under other labels than it was incremented, or twice."
-    )
 }
 
 /// A time as people and programs read it.

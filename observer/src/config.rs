@@ -23,7 +23,8 @@ pub use error::{ConfigError, Place, TargetProblem};
 pub use general::{KernelSettings, LogSettings, WebSettings};
 pub use settings::{Settings, TargetSettings};
 pub use value::{
-    Cgroup, HttpUrl, Listen, Name, Netns, Span, Text, ValueError, WebAddress, Whole, Within,
+    Cgroup, HttpUrl, Listen, Name, Netns, Percent, Span, Text, ValueError, WebAddress, Whole,
+    Within,
 };
 
 /// Most targets of one observer.
@@ -117,6 +118,10 @@ pub struct Target {
     pub settle: Duration,
     /// Checks in a row that a violation must stand before it is a verdict.
     pub confirm: u32,
+    /// How long it must stand before it is a verdict.
+    pub confirm_for: Duration,
+    /// Widest drift that an agreement may have missed, as a share of what is open: 0.5 is half.
+    pub too_wide: f64,
     /// Most time for one scrape, from connecting to the last byte; at most `interval`.
     pub scrape_timeout: Duration,
     /// How the service wants to be asked, at `gauge_url` and `connections_url` alike.

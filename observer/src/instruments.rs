@@ -112,6 +112,8 @@ catalogue! {
         "Least drift in connections that the recent checks together leave possible."
     DRIFT_HIGH Gauge "gauge_drift_high" ["target"]
         "Greatest drift in connections that the recent checks together leave possible."
+    RESOLUTION Gauge "resolution" ["target"]
+        "Widest drift in connections that would still have agreed, by the recent checks together; absent while a drift stands."
     VERDICT Gauge "verdict" ["target", "verdict"]
         "1 for the verdict of the last check, 0 for the others."
     BLIND Gauge "blind" ["target", "reason"]
@@ -200,10 +202,8 @@ pub fn render(watch: &Watch) -> String {
 
 fn set_kernel(watch: &Watch) {
     let kernel = &watch.kernel;
-    let labels = [
-        ("version", env!("CARGO_PKG_VERSION")),
-        ("backend", kernel.backend()),
-    ];
+    let version = env!("CARGO_PKG_VERSION");
+    let labels = [("version", version), ("backend", kernel.backend())];
     gauge!(BUILD, &labels).set(1.0);
     for program in kernel.programs() {
         set_program(&program);
@@ -245,8 +245,7 @@ fn set_program(program: &ProgramReport) {
 
 fn set_target(target: &Target) {
     let name = target.config.name.clone();
-    let health = target.watched.health();
-    let observation = target.observation();
+    let (health, observation) = (target.watched.health(), target.observation());
     set_counts(target, &observation);
     set_check(&name, &observation);
     let interval = target.config.interval.as_secs_f64();
@@ -307,14 +306,14 @@ fn set_check(name: &str, observation: &Observation) {
             gauge!(metric, "target" => name.to_owned()).set(value);
         }
     };
-    let finding = &observation.finding;
-    let interval = observation.interval;
+    let (finding, interval) = (&observation.finding, observation.interval);
     set(APP, observation.claim);
     set(LOW, interval.map(|interval| interval.low as f64));
     set(HIGH, interval.map(|interval| interval.high as f64));
     set(DRIFT, finding.drift.map(|bounds| bounds.sure() as f64));
     set(DRIFT_LOW, finding.drift.map(|bounds| bounds.low as f64));
     set(DRIFT_HIGH, finding.drift.map(|bounds| bounds.high as f64));
+    set(RESOLUTION, finding.resolution().map(|widest| widest as f64));
     set(TARGET_UP, observation.is_up.map(flag));
     set(SCRAPE, observation.scrape.map(|time| time.as_secs_f64()));
     let seconds = |time: SystemTime| Some(time.duration_since(UNIX_EPOCH).ok()?.as_secs_f64());

@@ -1,10 +1,12 @@
 //! `observer check`: one verdict, as monitoring plugins give it.
 //!
 //! It watches for as long as a verdict takes, and no longer: the window of a check, and that of the
-//! checks that confirm a drift.
+//! checks that confirm a drift. Where most connections were open before it came, and may or may not be
+//! WebSockets, it waits until they have shown it, for as long as services take from ping to ping.
 
 use std::{
     fmt::Write as _,
+    io::{self, Write as _},
     time::{Duration, Instant},
 };
 
@@ -22,6 +24,10 @@ use crate::run;
 const INTERVAL: Duration = Duration::from_millis(500);
 /// Beyond what the checks themselves take.
 const SLACK: Duration = Duration::from_secs(10);
+/// Most services that ping do so at least every 30 s.
+const PING_ROUND: Duration = Duration::from_secs(35);
+/// Between two lines that say what is waited for.
+const PROGRESS: Duration = Duration::from_secs(5);
 
 /// What was found, of every target.
 pub(crate) struct Outcome {
@@ -38,21 +44,48 @@ pub(crate) fn check(mut config: Config) -> anyhow::Result<Outcome> {
         target.interval = target.interval.min(INTERVAL);
         let one = target.settle * 2 + target.scrape_timeout + INTERVAL;
         let looked = target.settle * 3 + target.scrape_timeout * 2;
-        patience = patience.max(SLACK + one * (target.confirm + 1) + looked);
+        let shown = one * (target.confirm + 1) + target.confirm_for;
+        patience = patience.max(SLACK + shown + looked);
     }
     let watch = run::open(&config)?;
     run::block_on(async {
         let mut tasks = watch.spawn(Start::AtOnce)?;
-        let give_up = Instant::now() + patience;
+        let began = Instant::now();
+        let mut told = began;
+        let mut last_unclassified: Option<Instant> = None;
         loop {
             let reports: Vec<_> = watch
                 .targets
                 .iter()
                 .map(|target| TargetReport::of(target))
                 .collect();
-            if reports.iter().all(is_final) || Instant::now() > give_up {
+            let waited = began.elapsed();
+            let unclassified: u64 = reports.iter().map(unclassified).sum();
+            if unclassified > 0 {
+                last_unclassified = Some(Instant::now());
+            }
+            // What is not classified by then will not be soon. What just was passes, in the windows of
+            // the next checks, for so many that came.
+            let is_settled = last_unclassified.is_none_or(|last| last.elapsed() > SLACK);
+            let is_round_over = waited > PING_ROUND || is_settled;
+            let is_final = |report| is_final(report) && (is_round_over || !is_vain(report));
+            let patience = match last_unclassified {
+                None => patience,
+                Some(_) => patience.max(PING_ROUND + SLACK),
+            };
+            if reports.iter().all(is_final) || waited > patience {
                 drop(tasks);
                 return Ok(Outcome { reports });
+            }
+            if unclassified > 0 && reports.iter().any(is_vain) && told.elapsed() > PROGRESS {
+                told = Instant::now();
+                let (seconds, most) = (waited.as_secs(), PING_ROUND.as_secs());
+                // On a closed stderr there is nobody to tell.
+                let _ = writeln!(
+                    io::stderr(),
+                    "waiting for the next frame of {unclassified} connections that were open \
+                     before, to know whether they are WebSockets: {seconds} s of at most {most} s"
+                );
             }
             tokio::select! {
                 () = tokio::time::sleep(INTERVAL / 10) => {}
@@ -60,6 +93,17 @@ pub(crate) fn check(mut config: Config) -> anyhow::Result<Outcome> {
             }
         }
     })
+}
+
+/// Connections that may or may not be of the kind that the gauge counts, and may show it yet.
+fn unclassified(report: &TargetReport) -> u64 {
+    let connections = report.connections.filter(|_| report.counts == "websocket");
+    connections.map_or(0, |connections| connections.unclassified)
+}
+
+/// Whether nearly any claim would have agreed.
+fn is_vain(report: &TargetReport) -> bool {
+    report.reason.as_deref() == Some("too_wide")
 }
 
 fn is_final(report: &TargetReport) -> bool {
@@ -121,10 +165,12 @@ impl Outcome {
             if let Some(claim) = report.claim {
                 let _ = write!(line, " '{name}_claim'={claim}");
             }
+            let resolution = report.resolution.and_then(|widest| widest.try_into().ok());
             for (what, value) in [
                 ("low", report.low),
                 ("high", report.high),
                 ("drift", report.drift),
+                ("resolution", resolution),
             ] {
                 if let Some(value) = value {
                     let _ = write!(line, " '{name}_{what}'={value}");

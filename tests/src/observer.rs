@@ -199,7 +199,8 @@ impl Prepared {
     /// It cannot be started, or does not end; the text has its log.
     pub async fn run(&self, mut command: Command, subcommand: &str) -> Result<Ended> {
         let mut process = Process::start(command.arg(subcommand).args(&self.arguments))?;
-        let status = process.wait_for_exit(2 * BOUND).await;
+        // `check` may wait for a round of pings.
+        let status = process.wait_for_exit(4 * BOUND).await;
         let status = status.with_context(|| format!("log:\n{}", process.log()))?;
         Ok(Ended {
             code: status.code(),

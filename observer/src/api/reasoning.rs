@@ -104,6 +104,11 @@ const fn because(rule: Rule) -> &'static str {
         Rule::NothingToCompare => "there is nothing to compare",
         Rule::Within => "an honest service can say this",
         Rule::ShownTooSeldom => "this check shows a drift, and fewer have shown it than must",
+        Rule::ShownTooBriefly => {
+            "enough checks have shown a drift, in less time than it must stand"
+        }
+        Rule::TooWide => "an honest service can say this, and nearly anything else",
+        Rule::NothingSeen => "no connection was ever seen that the claim could be about",
         Rule::NotContradicted => {
             "this check neither shows nor contradicts a drift that fewer have shown than must"
         }

@@ -32,6 +32,26 @@ pub struct Counts {
     pub waiting: u64,
 }
 
+impl Counts {
+    /// Opened and not closed for good.
+    #[must_use]
+    pub const fn open(&self) -> u64 {
+        self.opened.saturating_sub(self.closed)
+    }
+
+    /// Sockets that may or may not be of this kind.
+    #[must_use]
+    pub const fn doubtful(&self) -> u64 {
+        self.doubtful_entered.saturating_sub(self.doubtful_left)
+    }
+
+    /// Whether there was never any connection, of whatever kind.
+    #[must_use]
+    pub const fn was_never_opened(&self) -> bool {
+        self.arrived == 0
+    }
+}
+
 /// Counts with the time that it took to read them.
 #[derive(Clone, Copy, Debug)]
 pub struct Sample {
@@ -43,43 +63,116 @@ pub struct Sample {
     pub counts: Counts,
 }
 
+/// Connections that have ended, by how long they lived: monotonic counts, read before the counts of
+/// the same sample.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Lives(pub [u64; Lives::BUCKETS]);
+
+impl Lives {
+    /// Enough for the longest window: lives of up to 2^43 ns, more than two hours.
+    pub const BUCKETS: usize = 24;
+
+    /// What is in a bucket lived for less than this: 2^(20 + bucket) ns.
+    const fn bound(bucket: usize) -> Duration {
+        Duration::from_nanos(1 << (20 + bucket))
+    }
+}
+
+/// Connections that ended between two samples, by how long they lived.
+#[derive(Clone, Debug)]
+struct Ends {
+    /// When the earlier sample was begun: none of them ended before.
+    since: Instant,
+    /// When the later sample was finished.
+    until: Instant,
+    by_life: [u32; Lives::BUCKETS],
+}
+
 /// The samples of the last while, oldest first.
 #[derive(Clone, Debug)]
 pub struct Samples {
     samples: VecDeque<Sample>,
+    /// Where there were any.
+    ends: VecDeque<Ends>,
+    lives: Option<Lives>,
     keep: Duration,
 }
 
 impl Samples {
     /// Most samples kept: at one every 100 ms, 10 minutes.
     const MOST: usize = 6_000;
+    /// Between the moment at which a program takes the length of a life and that at which it has
+    /// counted it.
+    const DELAY: Duration = Duration::from_millis(10);
 
     /// Keeps samples for at least `keep`, up to a bound on their number.
     #[must_use]
     pub const fn new(keep: Duration) -> Self {
         Self {
             samples: VecDeque::new(),
+            ends: VecDeque::new(),
+            lives: None,
             keep,
         }
     }
 
-    /// Adds the newest sample and forgets those that are too old.
+    /// Adds the newest sample and forgets those that are too old. `lives` is what had ended by then,
+    /// where that is known.
     ///
     /// One of those stays: after a pause in sampling it is the only one before a window, which is
     /// wider with it and could not be decided without.
-    pub fn push(&mut self, sample: Sample) {
+    pub fn push(&mut self, sample: Sample, lives: Option<Lives>) {
         while let Some(second) = self.samples.get(1)
             && (sample.began.duration_since(second.finished) > self.keep
                 || self.samples.len() >= Self::MOST)
         {
             self.samples.pop_front();
         }
+        if let (Some(last), Some(was), Some(is)) = (self.samples.back(), self.lives, lives)
+            && was != is
+        {
+            let grown = |bucket: usize| is.0[bucket].saturating_sub(was.0[bucket]);
+            self.ends.push_back(Ends {
+                since: last.began,
+                until: sample.finished,
+                by_life: std::array::from_fn(|bucket| {
+                    u32::try_from(grown(bucket)).unwrap_or(u32::MAX)
+                }),
+            });
+        }
+        self.lives = lives;
         self.samples.push_back(sample);
+        while let (Some(ends), Some(oldest)) = (self.ends.front(), self.samples.front())
+            && ends.until <= oldest.finished
+        {
+            self.ends.pop_front();
+        }
     }
 
     /// Forgets everything: what was counted before no longer adds up with what is counted from now.
     pub fn clear(&mut self) {
         self.samples.clear();
+        self.ends.clear();
+        self.lives = None;
+    }
+
+    /// Of what had ended by the later of two samples, how much was surely opened after the earlier
+    /// one. The rest may have been; by the buckets of the lives it cannot be told.
+    ///
+    /// One that ended after a moment and lived for less than the time since the earlier sample was
+    /// opened after that sample.
+    #[must_use]
+    pub fn surely_young(&self, earlier: &Sample, later: &Sample) -> u64 {
+        let within = self.ends.iter().filter(|ends| ends.until <= later.finished);
+        let young = within.map(|ends| {
+            let age = ends.since.saturating_duration_since(earlier.finished);
+            let lives = ends.by_life.iter().enumerate();
+            lives
+                .filter(|(bucket, _)| Lives::bound(*bucket) + Self::DELAY <= age)
+                .map(|(_, count)| u64::from(*count))
+                .sum::<u64>()
+        });
+        young.sum()
     }
 
     /// The last sample that was complete by `moment`.

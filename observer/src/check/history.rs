@@ -1,10 +1,13 @@
 //! What the last checks of a target found, bounded: for people who look back, and for `shape`.
 
-use std::{collections::VecDeque, time::SystemTime};
+use std::{
+    collections::VecDeque,
+    time::{Duration, SystemTime},
+};
 
 use super::{
     counts::Counts,
-    interval::Interval,
+    interval::{Allowance, Interval},
     verdict::{Blind, Bounds, Finding, Verdict},
 };
 
@@ -19,6 +22,52 @@ pub struct Window {
     pub before: Counts,
     /// The counts of the first sample after it had ended.
     pub after: Counts,
+    /// By how much they may be off.
+    pub allowance: Allowance,
+}
+
+/// What makes an interval wide, with how many connections or events there were of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Widening {
+    /// Connections came and went within the window.
+    Churn(u64),
+    /// Connections that may or may not be of the kind that is counted.
+    Unclassified(u64),
+    /// Connections whose peer has gone, and which are not closed.
+    Closing(u64),
+    /// Events that the programs were not shown.
+    Missing(u64),
+}
+
+impl Window {
+    /// What makes the interval of this window wide: the greatest of its causes.
+    #[must_use]
+    pub fn widening(&self) -> Widening {
+        let (before, after) = (&self.before, &self.after);
+        let Allowance { missing, unseen } = self.allowance;
+        let opened = after.opened.saturating_sub(before.opened);
+        let ended = after.ended.saturating_sub(before.ended);
+        let doubtful = after.doubtful_entered.saturating_sub(before.doubtful_left);
+        let closing = before.ended.saturating_sub(before.closed);
+        let causes = [
+            (opened + ended, Widening::Churn(opened + ended)),
+            (doubtful + unseen, Widening::Unclassified(doubtful + unseen)),
+            (closing, Widening::Closing(closing)),
+            (2 * missing, Widening::Missing(missing)),
+        ];
+        let [first, rest @ ..] = causes;
+        let greater = |most: (u64, Widening), other: (u64, Widening)| match other.0 > most.0 {
+            true => other,
+            false => most,
+        };
+        rest.into_iter().fold(first, greater).1
+    }
+
+    /// How long it is.
+    #[must_use]
+    pub fn length(&self) -> Duration {
+        self.ends.duration_since(self.begins).unwrap_or_default()
+    }
 }
 
 /// One check, as it is remembered.
@@ -50,13 +99,21 @@ impl Record {
     /// What this check alone leaves of the drift.
     #[must_use]
     pub const fn own(&self) -> Option<Bounds> {
-        match (self.finding.blind, self.claim, self.interval) {
-            (None, Some(claim), Some(interval)) => Some(Bounds::of(claim, interval)),
+        match (self.finding.is_weighed(), self.claim, self.interval) {
+            (true, Some(claim), Some(interval)) => Some(Bounds::of(claim, interval)),
             _ => None,
         }
     }
 
-    /// Whether the service is another one from here on.
+    /// Whether the service was not there.
+    const fn is_absence(&self) -> bool {
+        matches!(
+            self.finding.blind,
+            Some(Blind::TargetDown | Blind::NoNamespace | Blind::NotListening)
+        )
+    }
+
+    /// Whether the service is another one from here on, if there was one before.
     #[must_use]
     pub const fn is_restart(&self) -> bool {
         matches!(
@@ -70,6 +127,17 @@ impl Record {
 #[derive(Clone, Debug, Default)]
 pub struct History {
     records: VecDeque<Record>,
+    was_absent: bool,
+    origin: Option<Origin>,
+}
+
+/// The first check ever that compared something.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Origin {
+    /// What it left of the drift by itself.
+    pub(super) own: Bounds,
+    /// Whether the service was there from the first look on, before the observer.
+    pub(super) was_there: bool,
 }
 
 impl History {
@@ -81,7 +149,17 @@ impl History {
         if self.records.len() == Self::MOST {
             self.records.pop_front();
         }
+        self.was_absent |= record.is_absence();
+        let was_there = !self.was_absent;
+        self.origin = self
+            .origin
+            .or_else(|| record.own().map(|own| Origin { own, was_there }));
         self.records.push_back(record);
+    }
+
+    /// The first check ever that compared something, however long ago.
+    pub(super) const fn origin(&self) -> Option<Origin> {
+        self.origin
     }
 
     /// The checks, oldest first.

@@ -16,19 +16,29 @@ pub struct Interval {
     pub high: i64,
 }
 
+/// By how much the counts may be off although they add up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Allowance {
+    /// Sockets that the counts may lack, or have too many: events that the programs were not shown.
+    pub missing: u64,
+    /// Sockets that the counts have as another kind, and that may be of this one.
+    pub unseen: u64,
+}
+
 impl Interval {
     /// The interval for a claim that was read between `settle` after `before` and `settle` before
     /// `after`.
     ///
-    /// At the fewest, everything that opened since is not counted yet and everything that showed
-    /// any sign of an end until later is no longer counted. At the most, everything that opens
-    /// until later is counted already and only what had closed for good is not.
+    /// The fewest is what was open all through the window: what had opened before it, less what
+    /// showed any sign of an end until after it. Of those that ended, `young` had surely opened only
+    /// within it, and take nothing off. At the most, everything that opens until later is counted
+    /// already and only what had closed for good is not.
     ///
     /// What waits in the accept queue lowers the fewest and not the most: some of it may have been
     /// aborted there, and is among the closed already. Taken off twice, it would make an honest
     /// claim look like too much.
     #[must_use]
-    pub fn between(before: &Sample, after: &Sample) -> Self {
+    pub fn between(before: &Sample, after: &Sample, young: u64) -> Self {
         let Counts {
             opened,
             closed,
@@ -40,7 +50,8 @@ impl Interval {
         let later = after.counts;
         let lost = difference(later.lost_entered, lost_left);
         let doubtful = difference(later.doubtful_entered, doubtful_left);
-        let low = difference(opened, later.ended) - lost - waiting.cast_signed();
+        let stayed = difference(opened, later.ended) + young.cast_signed();
+        let low = stayed - lost - waiting.cast_signed();
         let high = difference(later.opened, closed) + doubtful;
         Self {
             low: low.max(0),
@@ -52,6 +63,23 @@ impl Interval {
     #[must_use]
     pub const fn at_most(self) -> Self {
         Self { low: 0, ..self }
+    }
+
+    /// The same, where the counts may be off.
+    ///
+    /// A missed opening is one that the claim may have and the counts lack. It takes nothing off the
+    /// fewest: whatever became of it, an honest claim has it or not. A missed end is one that the
+    /// counts have and the claim may lack; it adds nothing to the most, which had it before. Which
+    /// of the two an event was that nobody saw is not known.
+    #[must_use]
+    pub fn with(self, allowance: Allowance) -> Self {
+        let Allowance { missing, unseen } = allowance;
+        let missing = i64::try_from(missing).unwrap_or(i64::MAX);
+        let unseen = i64::try_from(unseen).unwrap_or(i64::MAX);
+        Self {
+            low: self.low.saturating_sub(missing).max(0),
+            high: self.high.saturating_add(missing).saturating_add(unseen),
+        }
     }
 
     /// How many connections it leaves open. 0 where nothing opened or closed.

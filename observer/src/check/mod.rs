@@ -5,24 +5,33 @@
 //!
 //! - `counts`: what is open is a difference of monotonic counts; samples of them over time.
 //! - `interval`: the fewest and the most connections that an honest service can claim.
-//! - `verdict`: agree, over, under, unsettled or blind, and since when.
+//! - `verdict`: agree, over, under, unsettled or blind: the words.
+//! - `evidence`: what the recent checks leave of the drift, and when that is a verdict.
+//! - `judge`: which reason goes before which, and whom a check is held against.
+//! - `trust`: whether the counts can be trusted, and by how much they may be off.
 //! - `suspects`: which sockets a drift is likely about.
 //! - `history` and `shape`: what the last checks found, and what is the likely cause.
 
 mod counts;
+mod evidence;
 mod history;
 mod interval;
+mod judge;
 #[cfg(test)]
 mod properties;
 mod shape;
 mod suspects;
 #[cfg(test)]
 mod tests;
+mod trust;
 mod verdict;
 
-pub use counts::{Counts, Sample, Samples};
-pub use history::{History, Record, Window};
-pub use interval::Interval;
+pub use counts::{Counts, Lives, Sample, Samples};
+pub use evidence::{Confirmation, Evidence};
+pub use history::{History, Record, Widening, Window};
+pub use interval::{Allowance, Interval};
+pub use judge::{Facts, Judge, Measured, Rules, TooWide, is_restart, pause_before_recheck};
 pub use shape::Shape;
 pub use suspects::{IsCounted, Kind, Seen, Source, Suspect, Suspects};
-pub use verdict::{Blind, Bounds, Check, Finding, Judge, Rule, Verdict};
+pub use trust::{Surveyed, Trust};
+pub use verdict::{Blind, Bounds, Finding, Rule, Verdict};

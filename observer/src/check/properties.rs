@@ -5,7 +5,10 @@
 //! `SETTLE` of the kernel's, and an opening before its own closing. The simulated kernel is read as
 //! the real one is: a sample takes time, and each of its counts is of another moment in it.
 
-use std::time::{Duration, Instant, SystemTime};
+use std::{
+    sync::LazyLock,
+    time::{Duration, Instant, SystemTime},
+};
 
 use proptest::{collection::vec, prelude::*};
 
@@ -138,7 +141,7 @@ fn read(traffic: &[Connection], base: Instant, began: i64, moments: &[i64; 8]) -
             if connection.opened <= waiting_at && waiting_at < accepted)
     });
     let counts = Counts {
-        arrived: 0,
+        arrived: 1,
         opened: count(0, &|connection| connection.counted().0),
         ended: count(1, &|connection| connection.counted().1),
         closed: count(2, &|connection| connection.counted().2),
@@ -154,6 +157,20 @@ fn read(traffic: &[Connection], base: Instant, began: i64, moments: &[i64; 8]) -
         finished: after(base, began + longest),
         counts,
     }
+}
+
+/// The lives that had ended when a sample was begun, by length. Of some it is not known.
+fn lives(traffic: &[Connection], began: i64) -> Lives {
+    let mut lives = Lives::default();
+    for connection in traffic {
+        let is_known = matches!(connection.past, Past::Known | Past::Waiting(_));
+        if is_known && connection.closed <= began {
+            let life = (connection.closed - connection.opened) as u128 * 1_000_000;
+            let bits = u128::BITS - (life >> 20).leading_zeros();
+            lives.0[(bits as usize).min(Lives::BUCKETS - 1)] += 1;
+        }
+    }
+    lives
 }
 
 fn after(base: Instant, millis: i64) -> Instant {
@@ -188,6 +205,49 @@ fn samples() -> impl Strategy<Value = Vec<(i64, [i64; 8])>> {
     )
 }
 
+/// One check: a claim and what it was held against.
+#[derive(Clone, Copy, Debug)]
+struct Check {
+    claim: i64,
+    interval: Interval,
+    at: SystemTime,
+}
+
+impl Check {
+    /// Of a service that has had connections, after which the witnesses were compared.
+    fn facts(&self) -> Facts {
+        static BASE: LazyLock<Instant> = LazyLock::new(Instant::now);
+        let read = *BASE + self.at.duration_since(SystemTime::UNIX_EPOCH).unwrap();
+        let counts = Counts {
+            arrived: 1,
+            ..Counts::default()
+        };
+        Facts {
+            blind: None,
+            claim: Ok(self.claim),
+            measured: Some(Measured {
+                interval: self.interval,
+                counts,
+                allowance: Allowance::default(),
+            }),
+            read,
+            at: self.at,
+            ends: read,
+            agreed: Some(read),
+        }
+    }
+}
+
+fn judge(confirm: u32) -> Judge {
+    Judge::new(Rules {
+        confirmation: Confirmation {
+            checks: confirm,
+            time: Duration::ZERO,
+        },
+        too_wide: TooWide { share: f64::MAX },
+    })
+}
+
 /// Every check that can be made of a run, in the order of its scrapes.
 fn checks(
     traffic: &[Connection],
@@ -199,7 +259,8 @@ fn checks(
     let mut all = Samples::new(Duration::from_secs(3_600));
     let mut began = -4_000;
     for (gap, moments) in samples {
-        all.push(read(traffic, base, began, moments));
+        let sample = read(traffic, base, began, moments);
+        all.push(sample, Some(lives(traffic, began)));
         began += moments.iter().max().unwrap_or(&0) + gap;
     }
     let mut started = 0;
@@ -213,7 +274,7 @@ fn checks(
         if let (Some(before), Some(later)) = (before, later) {
             checks.push(Check {
                 claim: honest_claim(traffic, moments) + drift,
-                interval: Interval::between(before, later),
+                interval: Interval::between(before, later, all.surely_young(before, later)),
                 at: SystemTime::UNIX_EPOCH + Duration::from_millis(started as u64),
             });
         }
@@ -231,9 +292,9 @@ proptest! {
         samples in samples(),
         confirm in prop_oneof![Just(1), Just(2), Just(5)],
     ) {
-        let mut judge = Judge::new(confirm);
+        let mut judge = judge(confirm);
         for check in checks(&traffic, &scrapes, &samples, 0) {
-            let finding = judge.judge(&check);
+            let finding = judge.judge(&check.facts());
             prop_assert_eq!(finding.verdict, Verdict::Agree, "{:?} {:?}", check, finding);
         }
     }
@@ -245,10 +306,10 @@ proptest! {
         samples in samples(),
         drift in -30..30_i64,
     ) {
-        let mut judge = Judge::new(2);
+        let mut judge = judge(2);
         let mut narrowest = i64::MAX;
         for check in checks(&traffic, &scrapes, &samples, drift) {
-            let finding = judge.judge(&check);
+            let finding = judge.judge(&check.facts());
             let bounds = finding.drift.expect("a check leaves bounds");
             prop_assert!(bounds.low <= drift && drift <= bounds.high, "{:?}", bounds);
             narrowest = narrowest.min(check.interval.width());
@@ -270,11 +331,11 @@ proptest! {
         let honest = checks(&traffic, &scrapes, &samples, 0);
         let widest = honest.iter().map(|check| check.interval.width()).max().unwrap_or(0);
         let drift = if is_over { widest + excess } else { -widest - excess };
-        let mut judge = Judge::new(confirm);
+        let mut judge = judge(confirm);
         let mut is_exact = false;
         for (number, mut check) in (1..).zip(honest) {
             check.claim += drift;
-            let finding = judge.judge(&check);
+            let finding = judge.judge(&check.facts());
             let expected = match (number >= confirm, is_over) {
                 (false, _) => Verdict::Unsettled,
                 (true, true) => Verdict::Over,
@@ -297,12 +358,12 @@ proptest! {
         leaks in vec(0..6_i64, 16),
         confirm in prop_oneof![Just(1), Just(2), Just(5)],
     ) {
-        let mut judge = Judge::new(confirm);
+        let mut judge = judge(confirm);
         let (mut drift, mut shown, mut since) = (0, 0, None);
         for (mut check, leak) in checks(&traffic, &scrapes, &samples, 0).into_iter().zip(leaks) {
             drift += leak;
             check.claim += drift;
-            let finding = judge.judge(&check);
+            let finding = judge.judge(&check.facts());
             prop_assert!(finding.verdict != Verdict::Under);
             // The claim alone may show less than that; then it shows more than it must.
             shown += u32::from(drift > check.interval.width());
@@ -321,7 +382,7 @@ proptest! {
     fn since_is_when_the_first_of_the_standing_checks_was_read(
         drifts in vec(prop_oneof![Just(-2_i64), Just(0), Just(0), Just(1), Just(3)], 1..30),
     ) {
-        let mut judge = Judge::new(2);
+        let mut judge = judge(2);
         let mut since = None;
         let mut before: i64 = 0;
         for (second, drift) in (1..).zip(drifts) {
@@ -331,7 +392,7 @@ proptest! {
             }
             before = drift;
             let interval = Interval { low: 50, high: 50 };
-            let finding = judge.judge(&Check { claim: 50 + drift, interval, at });
+            let finding = judge.judge(&Check { claim: 50 + drift, interval, at }.facts());
             prop_assert_eq!(finding.since, since);
         }
     }

@@ -5,16 +5,18 @@
 //! twice, or nothing at all that the kernel saw.
 
 use super::{
-    history::{History, Record},
-    verdict::{Bounds, Verdict},
+    history::{History, Record, Window},
+    verdict::{Blind, Bounds, Verdict},
 };
 
 /// How a drift behaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Shape {
-    /// Too little from the first check on, or as connections of one kind come and go.
+    /// Too little while the gauge follows the rest, or as connections of one kind come and go.
     ConstantOffset,
-    /// Too much from the first check on.
+    /// Too much by the same, while connections come and go.
+    ConstantSurplus,
+    /// Too much at the first check, of a service that was there before the observer.
     Inherited,
     /// It grows as connections close.
     StaircaseUp,
@@ -36,8 +38,9 @@ pub enum Shape {
 
 impl Shape {
     /// All of them, in the order in which they are documented.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::ConstantOffset,
+        Self::ConstantSurplus,
         Self::Inherited,
         Self::StaircaseUp,
         Self::RisesWithOpenings,
@@ -54,6 +57,7 @@ impl Shape {
     pub const fn name(self) -> &'static str {
         match self {
             Self::ConstantOffset => "constant_offset",
+            Self::ConstantSurplus => "constant_surplus",
             Self::Inherited => "inherited",
             Self::StaircaseUp => "staircase_up",
             Self::RisesWithOpenings => "rises_with_openings",
@@ -71,6 +75,9 @@ impl Shape {
     pub const fn cause(self) -> &'static str {
         match self {
             Self::ConstantOffset => "one kind of connection is not counted",
+            Self::ConstantSurplus => {
+                "something else is counted as well: another listener, other clients, or whoever reads the gauge"
+            }
             Self::Inherited => "decrements were lost before the first check of the observer",
             Self::StaircaseUp => "a decrement is lost: connections end and the gauge is not told",
             Self::RisesWithOpenings => {
@@ -118,7 +125,7 @@ impl Shape {
             .filter(|step| !step.heals && step.is_up == (sure > 0))
             .collect();
         if away.is_empty() {
-            return Some(Self::of_first(levels.first()?, sure > 0));
+            return Self::of_first(history, levels.first()?, sure);
         }
         let catches_up = steps
             .iter()
@@ -137,16 +144,38 @@ impl Shape {
             // Of those that explain as much, the first: `max_by_key` would take the last.
             .reduce(|best, other| if other.1 > best.1 { other } else { best })
             .map(|(shape, _)| shape)
+            .filter(|shape| *shape != Self::ConstantOffset || has_followed(&levels))
     }
 
-    /// A drift that was there when the history began.
-    const fn of_first(first: &Level<'_>, is_over: bool) -> Self {
-        match (first.after_restart, is_over) {
-            (true, true) => Self::StepAtRestart,
-            (false, true) => Self::Inherited,
-            (_, false) => Self::ConstantOffset,
+    /// A drift that was never seen to arise, if what there was since tells why.
+    fn of_first(history: &History, first: &Level<'_>, sure: i64) -> Option<Self> {
+        if sure < 0 {
+            // A gauge that has not moved at all may be late as well.
+            return first
+                .has_claims_that_differ()
+                .then_some(Self::ConstantOffset);
+        }
+        if first.after_restart {
+            return Some(Self::StepAtRestart);
+        }
+        let origin = history.origin()?;
+        // In busy traffic a drift may have arisen long after the first check, and nobody saw it.
+        let had_it = origin.own.sure() > 0 && origin.own.and(first.bounds).is_some();
+        if !had_it {
+            return None;
+        }
+        // A service that loses decrements would have lost another one in as many closings.
+        let is_enough = first.closings() >= Self::MANY + 4 * sure.unsigned_abs();
+        match (is_enough, origin.was_there) {
+            (true, _) => Some(Self::ConstantSurplus),
+            (false, true) => Some(Self::Inherited),
+            (false, false) => None,
         }
     }
+
+    /// Closings after which a drift that has not changed is taken for constant, and four times its
+    /// own size more.
+    const MANY: u64 = 16;
 
     /// What may explain a drift, the likelier first. A lost or a surplus decrement never heals as
     /// connections come and go; a kind that is counted wrongly does.
@@ -183,13 +212,41 @@ impl Level<'_> {
             |record: &&Record| matches!(record.verdict(), Verdict::Over | Verdict::Under);
         self.bounds.sure() == 0 || self.records.iter().any(is_verdict)
     }
+
+    fn has_claims_that_differ(&self) -> bool {
+        self.records
+            .windows(2)
+            .any(|pair| pair[0].claim != pair[1].claim)
+    }
+
+    /// Connections that were closed within it.
+    fn closings(&self) -> u64 {
+        let closed = |record: &Record, of: fn(&Window) -> u64| record.window.as_ref().map(of);
+        let first = self.records.first();
+        let last = self.records.last();
+        let from = first.and_then(|record| closed(record, |window| window.before.closed));
+        let until = last.and_then(|record| closed(record, |window| window.after.closed));
+        from.zip(until)
+            .map_or(0, |(from, until)| until.saturating_sub(from))
+    }
+}
+
+/// Whether the gauge was seen to follow connections while it was right: it is not merely late.
+fn has_followed(levels: &[Level<'_>]) -> bool {
+    let right = levels.iter().filter(|level| level.bounds.sure() == 0);
+    let mut claims = right.flat_map(|level| level.records.iter().map(|record| record.claim));
+    let first = claims.next();
+    claims.any(|claim| Some(claim) != first)
 }
 
 fn levels(history: &History) -> Vec<Level<'_>> {
     let mut levels: Vec<Level<'_>> = Vec::new();
     let mut after_restart = false;
+    // A service that was only started after the observer is no other one than before.
+    let mut was_there = false;
     for record in history.iter() {
-        after_restart |= record.is_restart();
+        was_there |= record.own().is_some() || record.finding.blind == Some(Blind::Restarted);
+        after_restart |= was_there && record.is_restart();
         let Some(own) = record.own() else { continue };
         if let Some(level) = levels.last_mut()
             && !after_restart
@@ -291,9 +348,11 @@ impl Step {
             Shape::ConstantOffset => openings >= size,
             Shape::StaircaseDown => closings >= size || openings < size,
             Shape::Reset => self.is_deserted,
-            Shape::Inherited | Shape::FollowsAcceptQueue | Shape::FollowsHttp | Shape::Lags => {
-                false
-            }
+            Shape::ConstantSurplus
+            | Shape::Inherited
+            | Shape::FollowsAcceptQueue
+            | Shape::FollowsHttp
+            | Shape::Lags => false,
         }
     }
 }
@@ -309,10 +368,13 @@ fn narrowest<'a>(records: impl Iterator<Item = &'a &'a Record>) -> Option<&'a Re
 
 #[cfg(test)]
 mod tests {
-    use std::time::SystemTime;
+    use std::time::{Duration, Instant, SystemTime};
 
     use super::*;
-    use crate::check::{Blind, Check, Counts, Finding, Interval, Judge, Window};
+    use crate::check::{
+        Allowance, Blind, Confirmation, Counts, Facts, Finding, Interval, Judge, Measured, Rules,
+        TooWide, Window,
+    };
 
     /// A run of checks in quiet moments: what the service did and what the kernel saw.
     struct Run {
@@ -328,7 +390,13 @@ mod tests {
         fn new() -> Self {
             Self {
                 history: History::default(),
-                judge: Judge::new(2),
+                judge: Judge::new(Rules {
+                    confirmation: Confirmation {
+                        checks: 2,
+                        time: Duration::ZERO,
+                    },
+                    too_wide: TooWide { share: f64::MAX },
+                }),
                 counts: Counts::default(),
                 claim: 0,
                 waiting: 0,
@@ -349,20 +417,41 @@ mod tests {
                     low: open,
                     high: open,
                 };
-                let finding = self.judge.judge(&Check {
-                    claim: self.claim,
-                    interval,
-                    at: SystemTime::UNIX_EPOCH,
-                });
+                let finding = self.judge(None, interval);
                 self.push(Some(interval), finding);
             }
             self
         }
 
-        fn restart(mut self) -> Self {
-            let finding = self.judge.blind(Blind::Restarted);
+        fn restart(self) -> Self {
+            self.blind(Blind::Restarted)
+        }
+
+        fn blind(mut self, reason: Blind) -> Self {
+            let nothing = Interval { low: 0, high: 0 };
+            let finding = self.judge(Some(reason), nothing);
             self.push(None, finding);
             self
+        }
+
+        fn judge(&mut self, blind: Option<Blind>, interval: Interval) -> Finding {
+            let read = Instant::now();
+            self.judge.judge(&Facts {
+                blind,
+                claim: Ok(self.claim),
+                measured: Some(Measured {
+                    interval,
+                    counts: Counts {
+                        arrived: 1,
+                        ..self.counts
+                    },
+                    allowance: Allowance::default(),
+                }),
+                read,
+                at: SystemTime::UNIX_EPOCH,
+                ends: read,
+                agreed: Some(read),
+            })
         }
 
         fn push(&mut self, interval: Option<Interval>, finding: Finding) {
@@ -375,6 +464,7 @@ mod tests {
                     ends: SystemTime::UNIX_EPOCH,
                     before: self.counts,
                     after: self.counts,
+                    allowance: Allowance::default(),
                 }),
                 finding,
                 waiting: self.waiting,
@@ -445,13 +535,13 @@ mod tests {
 
     #[test]
     fn a_kind_that_is_not_counted_is_an_offset() {
-        Run::new().then(7, 0, 0).is(Some(Shape::ConstantOffset));
         Run::new()
-            .then(10, 0, 10)
-            .then(5, 0, 0)
+            .then(7, 0, 0)
+            .then(5, 2, 3)
             .is(Some(Shape::ConstantOffset));
-        Run::new()
-            .then(10, 0, 10)
+        let followed = || Run::new().then(0, 0, 0).then(10, 0, 10);
+        followed().then(5, 0, 0).is(Some(Shape::ConstantOffset));
+        followed()
             .then(5, 0, 0)
             .then(8, 8, 1)
             .then(9, 6, 0)
@@ -459,8 +549,47 @@ mod tests {
     }
 
     #[test]
-    fn too_much_from_the_first_check_on_is_inherited() {
+    fn a_gauge_that_was_never_seen_to_move_may_be_late_or_lack_a_kind() {
+        Run::new().then(7, 0, 0).is(None);
+        Run::new().then(0, 0, 0).then(7, 0, 0).is(None);
+    }
+
+    #[test]
+    fn too_much_at_the_first_check_is_inherited() {
         Run::new().then(7, 0, 9).is(Some(Shape::Inherited));
+        Run::new()
+            .then(7, 0, 9)
+            .then(3, 5, -2)
+            .is(Some(Shape::Inherited));
+    }
+
+    #[test]
+    fn too_much_by_the_same_however_many_come_and_go_is_a_surplus() {
+        Run::new()
+            .then(7, 0, 9)
+            .then(30, 30, 0)
+            .is(Some(Shape::ConstantSurplus));
+        // It was started after the observer: nothing can have been lost before.
+        Run::new()
+            .blind(Blind::NotListening)
+            .then(30, 0, 33)
+            .is(None);
+        Run::new()
+            .blind(Blind::NotListening)
+            .then(30, 0, 33)
+            .then(0, 30, -30)
+            .is(Some(Shape::ConstantSurplus));
+    }
+
+    #[test]
+    fn what_arose_unseen_in_busy_traffic_has_no_cause() {
+        let mut run = Run::new();
+        run.counts.opened = 20;
+        run.claim = 25;
+        let wide = Interval { low: 0, high: 90 };
+        let finding = run.judge(None, wide);
+        run.push(Some(wide), finding);
+        run.then(0, 0, 0).is(None);
     }
 
     #[test]
@@ -487,6 +616,11 @@ mod tests {
             .restart()
             .then(0, 0, 10)
             .is(Some(Shape::StepAtRestart));
+        // One that was only started after the observer carried nothing over.
+        Run::new()
+            .blind(Blind::NotListening)
+            .then(0, 0, 10)
+            .is(None);
     }
 
     #[test]

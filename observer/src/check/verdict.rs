@@ -1,6 +1,6 @@
-//! From checks to a verdict: a violation must stand, and evidence adds up.
+//! The words of a verdict: what is said after a check, why, and what is left of the drift.
 
-use std::{collections::VecDeque, fmt, time::SystemTime};
+use std::{fmt, time::SystemTime};
 
 use super::interval::Interval;
 
@@ -69,11 +69,15 @@ pub enum Blind {
     Restarted,
     /// This backend cannot tell the kind of connection that the gauge counts.
     CannotTell,
+    /// The claim is within what an honest service could have said, and so would nearly any be.
+    TooWide,
+    /// The gauge says that there are connections, and none was ever seen.
+    NothingSeen,
 }
 
 impl Blind {
     /// All of them, in the order in which they are published.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::TargetDown,
         Self::ClaimMissing,
         Self::NotSeeded,
@@ -83,6 +87,8 @@ impl Blind {
         Self::NotListening,
         Self::Restarted,
         Self::CannotTell,
+        Self::TooWide,
+        Self::NothingSeen,
     ];
 
     /// Its name in metrics and in the API.
@@ -98,12 +104,17 @@ impl Blind {
             Self::NotListening => "not_listening",
             Self::Restarted => "restarted",
             Self::CannotTell => "cannot_tell",
+            Self::TooWide => "too_wide",
+            Self::NothingSeen => "nothing_seen",
         }
     }
 
     /// Whether what earlier checks found may no longer hold.
-    const fn voids_evidence(self) -> bool {
-        !matches!(self, Self::TargetDown | Self::ClaimMissing)
+    pub(super) const fn voids_evidence(self) -> bool {
+        !matches!(
+            self,
+            Self::TargetDown | Self::ClaimMissing | Self::TooWide | Self::NothingSeen
+        )
     }
 }
 
@@ -147,17 +158,13 @@ impl Bounds {
             0
         }
     }
-}
 
-/// One check: a claim and what it was held against.
-#[derive(Clone, Copy, Debug)]
-pub struct Check {
-    /// The claim. Unit: connections.
-    pub claim: i64,
-    /// What an honest service could have said.
-    pub interval: Interval,
-    /// When the claim was read, for people.
-    pub at: SystemTime,
+    /// The widest drift that is still possible. Unit: connections; never negative.
+    #[must_use]
+    pub const fn widest(self) -> u64 {
+        let (low, high) = (self.low.unsigned_abs(), self.high.unsigned_abs());
+        if low > high { low } else { high }
+    }
 }
 
 /// The rule that decided a verdict.
@@ -169,13 +176,19 @@ pub enum Rule {
     Within,
     /// This check shows a drift, and fewer have shown it than must.
     ShownTooSeldom,
+    /// Enough checks have shown the drift, and within too short a time.
+    ShownTooBriefly,
     /// This check neither shows nor contradicts the drift that others have, and fewer have shown
     /// it than must.
     NotContradicted,
     /// Enough checks have shown the drift, and none has contradicted it since.
     Confirmed,
-    /// The witnesses were not compared yet since the drift was first seen.
+    /// The witnesses were not compared yet since this check, which shows a drift.
     WitnessesFirst,
+    /// An honest service can say this, and nearly anything else.
+    TooWide,
+    /// No connection was ever seen that the claim could be about.
+    NothingSeen,
 }
 
 impl Rule {
@@ -186,9 +199,12 @@ impl Rule {
             Self::NothingToCompare => "nothing_to_compare",
             Self::Within => "within",
             Self::ShownTooSeldom => "shown_too_seldom",
+            Self::ShownTooBriefly => "shown_too_briefly",
             Self::NotContradicted => "not_contradicted",
             Self::Confirmed => "confirmed",
             Self::WitnessesFirst => "witnesses_first",
+            Self::TooWide => "too_wide",
+            Self::NothingSeen => "nothing_seen",
         }
     }
 }
@@ -208,6 +224,8 @@ pub struct Finding {
     pub drift: Option<Bounds>,
     /// When the first of the checks was read that found this drift.
     pub since: Option<SystemTime>,
+    /// When the last of the checks was read that showed it by itself.
+    pub last_shown: Option<SystemTime>,
 }
 
 impl Finding {
@@ -221,117 +239,21 @@ impl Finding {
             blind: Some(reason),
             drift: None,
             since: None,
+            last_shown: None,
         }
     }
-}
 
-/// Judges the checks of one target, one after the other.
-#[derive(Clone, Debug)]
-pub struct Judge {
-    confirm: u32,
-    /// What the recent checks left of the drift, oldest first: no two contradict each other.
-    evidence: VecDeque<Bounds>,
-    standing: Option<Standing>,
-}
-
-/// A violation that stands.
-#[derive(Clone, Copy, Debug)]
-struct Standing {
-    is_over: bool,
-    since: SystemTime,
-    shown: u32,
-}
-
-impl Judge {
-    /// Checks whose evidence counts: an hour of them at the default interval of 5 s.
-    ///
-    /// Without an end to it, a drift that was healed while nobody could see it, in traffic too busy
-    /// to contradict what was once found, would be a verdict for ever.
-    pub const RECENT: usize = 720;
-
-    /// A judge for whom a violation must be shown by `confirm` checks.
+    /// Whether the claim was held against an interval, whatever came of it.
     #[must_use]
-    pub const fn new(confirm: u32) -> Self {
-        Self {
-            confirm,
-            evidence: VecDeque::new(),
-            standing: None,
-        }
+    pub const fn is_weighed(&self) -> bool {
+        self.blind.is_none() || matches!(self.rule, Rule::TooWide)
     }
 
-    /// Nothing can be said of this check.
-    pub fn blind(&mut self, reason: Blind) -> Finding {
-        if reason.voids_evidence() {
-            self.evidence.clear();
-            self.standing = None;
-        }
-        Finding {
-            shown: self.standing.map_or(0, |standing| standing.shown),
-            since: self.standing.map(|standing| standing.since),
-            ..Finding::blind(reason)
-        }
-    }
-
-    /// Judges one check.
-    ///
-    /// While the drift does not change, every check bounds it, and all of them together bound it
-    /// more narrowly than any: a small drift in busy traffic is found at its quieter moments. An
-    /// honest service is within the interval of each, so 0 is within the bounds of all. A check
-    /// that contradicts those before means that the drift has changed, and counts alone.
-    pub fn judge(&mut self, check: &Check) -> Finding {
-        let own = Bounds::of(check.claim, check.interval);
-        let together = self.add(own);
-        let (verdict, rule) = match together.sure() {
-            0 => {
-                self.standing = None;
-                (Verdict::Agree, Rule::Within)
-            }
-            sure => self.stands(sure > 0, own.sure() != 0, check.at),
-        };
-        Finding {
-            verdict,
-            rule,
-            shown: self.standing.map_or(0, |standing| standing.shown),
-            blind: None,
-            drift: Some(together),
-            since: self.standing.map(|standing| standing.since),
-        }
-    }
-
-    /// Adds what one check leaves of the drift, and returns what all of them leave together.
-    fn add(&mut self, own: Bounds) -> Bounds {
-        if self.evidence.len() == Self::RECENT {
-            self.evidence.pop_front();
-        }
-        let together = self
-            .evidence
-            .iter()
-            .try_fold(own, |left, earlier| left.and(*earlier));
-        if together.is_none() {
-            self.evidence.clear();
-        }
-        self.evidence.push_back(own);
-        together.unwrap_or(own)
-    }
-
-    /// A drift is sure; `is_own` if this check alone shows it.
-    fn stands(&mut self, is_over: bool, is_own: bool, at: SystemTime) -> (Verdict, Rule) {
-        let standing = match &mut self.standing {
-            Some(standing) if standing.is_over == is_over => standing,
-            other => other.insert(Standing {
-                is_over,
-                since: at,
-                shown: 0,
-            }),
-        };
-        // A check that only fails to contradict confirms nothing: one late answer of an honest
-        // service, followed by busy traffic, must not become a verdict.
-        standing.shown = standing.shown.saturating_add(u32::from(is_own));
-        match (standing.shown >= self.confirm, is_own) {
-            (true, _) if is_over => (Verdict::Over, Rule::Confirmed),
-            (true, _) => (Verdict::Under, Rule::Confirmed),
-            (false, true) => (Verdict::Unsettled, Rule::ShownTooSeldom),
-            (false, false) => (Verdict::Unsettled, Rule::NotContradicted),
-        }
+    /// The widest drift that would still have agreed, by this check and the earlier ones together;
+    /// none where the gauge was found to be wrong, or nothing was compared. Unit: connections.
+    #[must_use]
+    pub fn resolution(&self) -> Option<u64> {
+        let is_agreement = self.verdict == Verdict::Agree || self.rule == Rule::TooWide;
+        self.drift.filter(|_| is_agreement).map(Bounds::widest)
     }
 }

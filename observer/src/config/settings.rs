@@ -12,7 +12,7 @@ use serde::Deserialize;
 use super::claimed::{Said, selection};
 use super::error::{ConfigError, Place, TargetProblem};
 use super::general::{KernelSettings, LogSettings, WebSettings};
-use super::value::{HttpUrl, Listen, Name, Netns, Span, Text, Within, one_or_more};
+use super::value::{HttpUrl, Listen, Name, Netns, Percent, Span, Text, Within, one_or_more};
 use super::{Bound, ClaimFormat, Config, Counts, MAX_GAUGE_URLS, MAX_TARGETS, Target};
 use crate::claim::{
     Access, Authorization, Expression, Freshness, MAX_AGE, Path, Pattern, Selector,
@@ -27,10 +27,14 @@ type ScrapeTimeout = Span<1, 60_000>;
 /// From a second to a day. Unit of the bounds: ms.
 type SilentAfter = Span<1_000, 86_400_000>;
 type Confirm = Within<1, 100>;
+/// At most an hour, which is how long a check counts. Unit of the bounds: ms.
+type ConfirmFor = Span<0, 3_600_000>;
 
 const INTERVAL: Duration = Duration::from_secs(5);
 const SETTLE: Duration = Duration::from_secs(1);
 const CONFIRM: u32 = 2;
+/// An agreement that would have missed half of what is open has hardly looked.
+const TOO_WIDE: Percent = Percent(50);
 /// Longest scrape unless told otherwise, where the interval is not shorter still.
 const SCRAPE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Most services that ping do so at least every 30 s.
@@ -142,6 +146,22 @@ pub struct TargetSettings {
         help_heading = "Target"
     )]
     pub confirm: Option<Confirm>,
+    /// How long a drift must stand before it is a verdict [default: settle]
+    #[arg(
+        long,
+        value_name = "DURATION",
+        env = "OBSERVER_CONFIRM_FOR",
+        help_heading = "Target"
+    )]
+    pub confirm_for: Option<Text<ConfirmFor>>,
+    /// Widest drift that may go unseen, of what is open; an agreement beyond it is blind [default: 50%]
+    #[arg(
+        long,
+        value_name = "PERCENT",
+        env = "OBSERVER_TOO_WIDE",
+        help_heading = "Target"
+    )]
+    pub too_wide: Option<Text<Percent>>,
     /// Most time for one scrape, at most the interval [default: 5s or the interval]
     #[arg(long, value_name = "DURATION", env = "OBSERVER_SCRAPE_TIMEOUT")]
     #[arg(help_heading = "Target")]
@@ -257,6 +277,8 @@ impl TargetSettings {
             ("interval", self.interval.is_some()),
             ("settle", self.settle.is_some()),
             ("confirm", self.confirm.is_some()),
+            ("confirm-for", self.confirm_for.is_some()),
+            ("too-wide", self.too_wide.is_some()),
             ("scrape-timeout", self.scrape_timeout.is_some()),
             ("connections-url", self.connections_url.is_some()),
             ("silent-after", self.silent_after.is_some()),
@@ -289,6 +311,8 @@ impl TargetSettings {
             interval,
             settle,
             confirm,
+            confirm_for,
+            too_wide,
             scrape_timeout,
             connections_url,
             silent_after,
@@ -349,6 +373,8 @@ impl TargetSettings {
             interval,
             settle,
             confirm: confirm.map_or(CONFIRM, |confirm| confirm.0),
+            confirm_for: confirm_for.map_or(settle, |Text(time)| time.0),
+            too_wide: too_wide.map_or(TOO_WIDE, |Text(percent)| percent).share(),
             scrape_timeout,
             access: Access {
                 authorization,

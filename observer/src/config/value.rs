@@ -63,6 +63,9 @@ pub enum ValueError {
     /// A URL of another scheme, without a host, or with a password that would end up in logs.
     #[error("expected an http:// or https:// URL with a host and without a user or password")]
     UrlScheme,
+    /// Not a percentage, or one out of range.
+    #[error("expected a percentage from 1% to {}%, such as 50%", Percent::MOST)]
+    Percent,
     /// Neither `auto` nor a path.
     #[error("expected auto or the path of a cgroup v2 directory")]
     Cgroup,
@@ -116,6 +119,33 @@ pub struct Span<const LEAST: u64, const MOST: u64>(pub Duration);
 /// A whole number in a range, both ends included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Within<const LEAST: u32, const MOST: u32>(pub u32);
+
+/// A share, as whole percents.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Percent(pub u32);
+
+impl Percent {
+    /// Most that is accepted: more than anybody means, and a way to say never.
+    const MOST: u32 = 1_000_000;
+
+    /// As a fraction: 0.5 of 50%.
+    #[must_use]
+    pub fn share(self) -> f64 {
+        f64::from(self.0) / 100.0
+    }
+}
+
+impl FromStr for Percent {
+    type Err = ValueError;
+
+    fn from_str(text: &str) -> Result<Self, ValueError> {
+        let number = text.strip_suffix('%').ok_or(ValueError::Percent)?;
+        match number.parse() {
+            Ok(percent) if (1..=Self::MOST).contains(&percent) => Ok(Self(percent)),
+            _ => Err(ValueError::Percent),
+        }
+    }
+}
 
 impl Listen {
     /// The same, with an IPv4-mapped address as IPv4.

@@ -1,11 +1,14 @@
-//! Whether an endpoint's counts can be trusted: the observer checks itself before it blames anyone.
+//! The witnesses of an endpoint: who surveys them and when, and what came of it.
+//!
+//! What a survey or a loss means is `check::trust`'s; here it is fed. Looking changes nothing: the
+//! losses are noted by the task that judges, the surveys by the task that makes them.
 
 use std::{
     sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, futures::Notified};
 
 use super::{
     endpoint::{Endpoint, WitnessError},
@@ -14,16 +17,25 @@ use super::{
     place::PlaceError,
     reconcile::Survey,
 };
-use crate::{blocking::Places, check::Blind, probe::chain};
+use crate::{
+    blocking::Places,
+    check::{Blind, Surveyed, Trust},
+    probe::chain,
+};
 
 /// Surveys at once, over all endpoints: each holds a list of every socket.
 static SURVEYS: Places = Places::new(4);
 
 /// Least time between two surveys while the witnesses agree.
 const BEAT: Duration = Duration::from_secs(30);
+/// The same while the programs were not shown something lately: what has left no trace by the next
+/// survey is not found.
+const DOUBTFUL_BEAT: Duration = Duration::from_secs(5);
 /// Least time between two surveys while the witnesses agree, in times of what the first took: with
 /// very many sockets, of which some always come or go, one may take a second.
 const REST: u32 = 100;
+/// The same while the programs were not shown something lately.
+const DOUBTFUL_REST: u32 = 10;
 /// Between two surveys while they do not.
 const UNTRUSTED_BEAT: Duration = Duration::from_millis(500);
 /// Between two looks at whether a namespace's name still stands for the same one.
@@ -36,25 +48,20 @@ pub struct Watched {
     kernel: Arc<Kernel>,
     state: Mutex<Health>,
     wanted: Notify,
+    surveyed: Notify,
 }
 
 /// What is known of an endpoint's witnesses.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Health {
-    /// Why the counts cannot be trusted now, if they cannot.
-    pub distrust: Option<Blind>,
+    /// Whether the counts can be trusted.
+    pub trust: Trust,
     /// The last survey.
     pub survey: Option<Survey>,
-    /// When the last survey began in which the witnesses agreed.
-    pub agreed: Option<Instant>,
     /// Repairs of the map of sockets since the observer was started.
     pub repairs: u64,
-    /// Grows whenever counts from before no longer add up with counts from then on.
-    pub epoch: u64,
     /// Why the sockets are nowhere to be seen, where the reason is [`Blind::NoNamespace`].
     pub absence: Option<String>,
-    /// Losses up to which the witnesses were found to agree again.
-    excused_losses: u64,
     /// How long the last survey took.
     took: Duration,
 }
@@ -66,51 +73,51 @@ impl Watched {
         Self {
             endpoint,
             kernel,
-            state: Mutex::new(Health {
-                distrust: Some(Blind::NotSeeded),
-                survey: None,
-                agreed: None,
-                repairs: 0,
-                epoch: 0,
-                absence: None,
-                excused_losses: 0,
-                took: Duration::ZERO,
-            }),
+            state: Mutex::default(),
             wanted: Notify::new(),
+            surveyed: Notify::new(),
         }
     }
 
-    /// The state now, after a look at what was lost.
+    /// What is known now.
     #[must_use]
     pub fn health(&self) -> Health {
-        let losses = self.losses();
-        let mut health = lock(&self.state);
-        if losses > health.excused_losses
-            && health
-                .distrust
-                .is_none_or(|blind| blind == Blind::WitnessesDisagree)
-        {
-            health.distrust = Some(Blind::Lost);
-            self.wanted.notify_one();
-        }
-        health.clone()
+        lock(&self.state).clone()
     }
 
     /// Grows whenever counts from before no longer add up with counts from then on.
     #[must_use]
     pub fn epoch(&self) -> u64 {
-        lock(&self.state).epoch
+        lock(&self.state).trust.epoch()
     }
 
     /// Whether what was open before is known.
     #[must_use]
     pub fn is_seeded(&self) -> bool {
-        lock(&self.state).survey.is_some()
+        lock(&self.state).trust.is_seeded()
     }
 
     /// Asks for a survey now.
     pub fn survey_soon(&self) {
         self.wanted.notify_one();
+    }
+
+    /// Waits until the next survey has ended, from when it is called.
+    pub(super) fn next_survey(&self) -> Notified<'_> {
+        self.surveyed.notified()
+    }
+
+    /// Notes what was lost until now; what is new is looked for.
+    pub(super) fn note_losses(&self) {
+        let losses = self.losses();
+        let grew = {
+            let trust = &mut lock(&self.state).trust;
+            let was_in_doubt = trust.is_in_doubt();
+            trust.lost(losses) && trust.is_seeded() && !was_in_doubt
+        };
+        if grew {
+            self.survey_soon();
+        }
     }
 
     /// Events and sockets of this endpoint that were lost since the observer was started.
@@ -125,6 +132,7 @@ impl Watched {
             let this = Arc::clone(&self);
             // Dumps and map walks block: they do not belong on the runtime's own threads.
             SURVEYS.run(move || this.survey()).await;
+            self.surveyed.notify_waiters();
             self.wait().await;
         }
     }
@@ -133,9 +141,12 @@ impl Watched {
     async fn wait(self: &Arc<Self>) {
         let beat = {
             let health = lock(&self.state);
-            match health.distrust {
-                None => BEAT.max(health.took * REST),
-                Some(_) => UNTRUSTED_BEAT,
+            if !health.trust.is_trusted() {
+                UNTRUSTED_BEAT
+            } else if health.trust.is_in_doubt() {
+                DOUBTFUL_BEAT.max(health.took * DOUBTFUL_REST)
+            } else {
+                BEAT.max(health.took * REST)
             }
         };
         let beat = tokio::time::sleep(beat);
@@ -162,17 +173,14 @@ impl Watched {
         match moved {
             Ok(false) => true,
             Ok(true) => {
+                let netns = self.endpoint.netns();
                 if let Some(absence) = health.absence.take() {
-                    let netns = self.endpoint.netns();
                     tracing::info!(%netns, was = absence, "the network namespace is there");
                 } else if health.survey.is_some() {
-                    let netns = self.endpoint.netns();
                     tracing::info!(%netns, "the name stands for another network namespace");
                 }
                 health.survey = None;
-                health.agreed = None;
-                health.distrust = Some(Blind::NotSeeded);
-                health.epoch += 1;
+                health.trust.moved();
                 true
             }
             Err(error) => {
@@ -181,8 +189,7 @@ impl Watched {
                     log_absence(&self.endpoint, &error, &absence);
                 }
                 health.survey = None;
-                health.agreed = None;
-                health.distrust = Some(Blind::NoNamespace);
+                health.trust.absent();
                 health.absence = Some(absence);
                 false
             }
@@ -196,39 +203,36 @@ impl Watched {
         let began = Instant::now();
         self.kernel.audit();
         let losses = self.losses();
-        let (is_first, distrust) = {
-            let health = lock(&self.state);
-            (health.survey.is_none(), health.distrust)
+        let (is_first, is_in_doubt) = {
+            let trust = &mut lock(&self.state).trust;
+            trust.lost(losses);
+            (!trust.is_seeded(), trust.is_in_doubt())
         };
         let surveyed = if is_first {
             self.endpoint.seed()
-        } else if distrust == Some(Blind::Lost) {
+        } else if is_in_doubt {
             self.endpoint.reconcile_sockets()
         } else {
             self.endpoint.reconcile()
         };
         let mut health = lock(&self.state);
         health.took = began.elapsed();
-        let before = health.distrust;
+        let before = health.trust.blind();
         match surveyed {
             Ok(survey) => {
-                // A lost event that was no event of this endpoint has left its counts as they were.
-                if is_first || survey.repairs > 0 || before == Some(Blind::WitnessesDisagree) {
-                    health.epoch += 1;
-                }
                 health.repairs += survey.repairs;
-                health.distrust = if survey.disagreement != 0 {
-                    Some(before.unwrap_or(Blind::WitnessesDisagree))
-                } else {
-                    health.agreed = Some(began);
-                    health.excused_losses = losses;
-                    None
-                };
+                health.trust.surveyed(&Surveyed {
+                    began,
+                    finished: Instant::now(),
+                    losses,
+                    disagreement: survey.disagreement,
+                    repairs: survey.repairs,
+                });
                 report(self.endpoint.listen().port, before, &health, &survey);
                 health.survey = Some(survey);
             }
             Err(error) => {
-                health.distrust = Some(before.unwrap_or(Blind::WitnessesDisagree));
+                health.trust.failed(began);
                 if before.is_none() {
                     log_failure(&error);
                 }
@@ -251,7 +255,7 @@ fn report(port: u16, before: Option<Blind>, health: &Health, survey: &Survey) {
             "the map of sockets was repaired"
         );
     }
-    match (before, health.distrust) {
+    match (before, health.trust.blind()) {
         (Some(was), None) => {
             tracing::info!(port, was = was.name(), "the witnesses agree");
         }

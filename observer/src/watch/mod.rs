@@ -1,12 +1,39 @@
-//! The loop: measure, fetch, check, publish.
+//! The loop: measure, fetch, check, publish. It does the I/O and feeds `check`, which decides.
 //!
-//! It brings the witnesses and the claim together and hands them to `check`; it decides nothing.
+//! ```text
+//!  for all            for each endpoint      for each target
+//!  ┌─────────┐        ┌───────────┐
+//!  │ sampler │        │ survey    │          ┌────────┐ reading ┌───────┐ unexplained ┌─────────┐
+//!  │ (thread)│        │ (health)  │          │ scrape ├────────►│ judge ├────────────►│ explain │
+//!  └─┬─────▲─┘        └─┬───────▲─┘          └───▲────┘         └┬─┬─┬──┘             └────┬────┘
+//!    │     │ bell       │       │ wanted         └── recheck ────┘ │ │                     │
+//!    │     └────────────┼───────┼──────────────────────────────────┘ │                     │
+//!    │ sampled          │       └────────────────────────────────────┴─────────────────────┘
+//!    │                  │ surveyed: wakes judge
+//!    └─ counts ─► Samples, epoch: wakes judge
+//! ```
+//!
+//! | task | wakes | does |
+//! |---|---|---|
+//! | sampler | at its beat; when judge rings | reads every target's counts into its samples |
+//! | survey | at its beat; when wanted; when a namespace's name may stand for another | compares the witnesses, repairs, tells `Trust` |
+//! | scrape | at `interval`; after a pause when judge wants to look again | reads the claim, sends it |
+//! | judge | for a reading: at the end of its window, then when it is sampled | notes losses, weighs, publishes |
+//! | explain | when there is something to explain; now and then | lists sockets, names suspects |
+//!
+//! - A signal is a wish, not a message: two that were not met yet are one. Who wakes looks again.
+//! - judge waits for a sample begun after the window; and where a check shows a drift that is no
+//!   verdict yet, for a survey begun after it. Each wait is bounded; an unmet one is `unsettled`.
+//! - What a sample, a survey or a loss means is kept behind the lock of the target or the endpoint.
+//!   Who only looks (HTTP, `top`) takes a copy and changes nothing.
+//! - No lock is held over I/O, save those of the sockets to the kernel.
 
 mod counted;
 pub mod dumps;
 pub mod endpoint;
 mod explain;
 pub mod health;
+mod judging;
 pub mod kernel;
 mod listing;
 pub mod observation;
@@ -157,8 +184,8 @@ impl Watch {
     #[must_use]
     pub fn is_ready(&self) -> bool {
         self.endpoints.iter().all(|watched| {
-            let health = watched.health();
-            health.agreed.is_some() || health.distrust == Some(Blind::NoNamespace)
+            let trust = watched.health().trust;
+            trust.agreed().is_some() || trust.blind() == Some(Blind::NoNamespace)
         })
     }
 

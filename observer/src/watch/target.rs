@@ -1,24 +1,24 @@
-//! One target: its samples, its claim, its judge, and what was last found.
+//! One target: its samples, its claim, and what was last found. Its checks are in `judging`.
 
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, OnceLock, Weak},
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant},
 };
 
 use observer_ebpf::Tally;
 use tokio::sync::{Notify, mpsc};
 
 use super::{
-    counted::project, dumps::Listeners, endpoint::WitnessError, health::Watched, kernel::Kernel,
-    lock, observation::Observation, sampler::Bell,
+    counted::project, endpoint::WitnessError, health::Watched, judging::COMPARED_WITHIN,
+    kernel::Kernel, lock, observation::Observation, sampler::Bell,
 };
 use crate::{
     check::{
-        Blind, Check, Counts, Finding, History, Interval, Judge, Record, Rule, Sample, Samples,
-        Shape, Suspects, Verdict, Window,
+        Confirmation, Counts, History, Judge, Lives, Record, Rules, Sample, Samples, Suspects,
+        TooWide, pause_before_recheck,
     },
-    claim::{Claimant, Outcome, Reading},
+    claim::{Claimant, Reading},
     config::{self, Bound, Counts as Counted},
 };
 
@@ -35,38 +35,52 @@ pub struct Target {
     /// Where its sockets are.
     pub watched: Arc<Watched>,
     kernel: Arc<Kernel>,
-    state: Mutex<State>,
-    sampled: Notify,
+    pub(super) state: Mutex<State>,
+    pub(super) sampled: Notify,
     sampler: OnceLock<Bell>,
-    recheck: Notify,
-    unexplained: Notify,
+    pub(super) recheck: Notify,
+    pub(super) unexplained: Notify,
 }
 
-struct State {
-    samples: Samples,
-    epoch: u64,
-    judge: Judge,
-    violated: Option<Instant>,
-    closing: HashMap<u64, Instant>,
+/// What changes of a target.
+pub(super) struct State {
+    pub(super) samples: Samples,
+    pub(super) epoch: u64,
+    pub(super) judge: Judge,
+    /// The closing sockets, and since when each was seen to be.
+    pub(super) closing: HashMap<u64, Instant>,
     /// The cookies of the sockets that listened when there last were any.
-    listening: Vec<u64>,
-    history: History,
-    last: Observation,
+    pub(super) listening: Vec<u64>,
+    pub(super) history: History,
+    pub(super) last: Observation,
 }
 
 impl Target {
     /// A target of which nothing is known yet.
     #[must_use]
     pub fn new(config: config::Target, watched: Arc<Watched>, kernel: Arc<Kernel>) -> Self {
-        // A window, which time stamps put into the past, the time until it is decided, and slack.
-        let fresh = config.freshness.age;
-        let keep = config.settle * 2 + config.scrape_timeout + fresh + Duration::from_secs(5);
+        // The window of a check, which time stamps put into the past, the time until it is decided,
+        // and some slack.
+        let slack = config.freshness.age + COMPARED_WITHIN + Duration::from_secs(5);
+        let keep = config.settle * 2 + config.scrape_timeout + slack;
+        let rules = Rules {
+            confirmation: Confirmation {
+                checks: config.confirm,
+                time: config.confirm_for,
+            },
+            too_wide: TooWide {
+                share: match config.bound {
+                    Bound::Exact => config.too_wide,
+                    // Whatever it says below the most is right, by what it was declared to be.
+                    Bound::AtMost => f64::INFINITY,
+                },
+            },
+        };
         Self {
             state: Mutex::new(State {
                 samples: Samples::new(keep),
                 epoch: 0,
-                judge: Judge::new(config.confirm),
-                violated: None,
+                judge: Judge::new(rules),
                 closing: HashMap::new(),
                 listening: Vec::new(),
                 history: History::default(),
@@ -106,6 +120,14 @@ impl Target {
         self.kernel.blind_to_websockets().is_none()
     }
 
+    /// Asks for a sample that is yet to begin.
+    pub(super) fn ring(&self) {
+        if let Some(sampler) = self.sampler.get().and_then(Weak::upgrade) {
+            // It is full if another waits already, for a sample that is yet to begin.
+            let _ = sampler.try_send(());
+        }
+    }
+
     /// Whom to ask for a sample.
     pub(super) fn sampled_by(&self, sampler: Bell) {
         // A watch is started once: another sampler would find the place taken.
@@ -115,6 +137,8 @@ impl Target {
     /// Takes one sample of the counts. Returns whether they are others than at the sample before.
     pub fn sample(&self) -> bool {
         let began = Instant::now();
+        // Before the counts: each end that is in the lives is in the counts as well.
+        let lives = self.read_lives();
         let read = self.read_counts();
         let finished = Instant::now();
         let epoch = self.watched.epoch();
@@ -127,11 +151,12 @@ impl Target {
             Ok((tally, counts)) => {
                 let before = state.samples.last().map(|last| last.counts);
                 state.last.tally = Some(tally);
-                state.samples.push(Sample {
+                let sample = Sample {
                     began,
                     finished,
                     counts,
-                });
+                };
+                state.samples.push(sample, lives);
                 before != Some(counts)
             }
             Err(error) => {
@@ -147,6 +172,17 @@ impl Target {
         drop(state);
         self.sampled.notify_waiters();
         has_changed
+    }
+
+    /// How long those lived that have ended, where the programs count that: from ESTABLISHED to
+    /// CLOSE, of whatever kind. Of WebSockets, which begin and end at other moments, they do not.
+    fn read_lives(&self) -> Option<Lives> {
+        if self.config.counts == Counted::Websocket {
+            return None;
+        }
+        let durations = self.kernel.durations(self.watched.endpoint.index())?;
+        let buckets = durations.buckets.first_chunk()?;
+        Some(Lives(*buckets))
     }
 
     fn read_counts(&self) -> Result<(Tally, Counts), WitnessError> {
@@ -171,7 +207,8 @@ impl Target {
         Ok((count.tally, counts))
     }
 
-    /// Reads the claim at every interval, from `offset` on, and sooner where a drift is unsettled.
+    /// Reads the claim at every interval, from `offset` later than at once, and sooner where a drift
+    /// is unsettled.
     pub async fn scrape(
         self: Arc<Self>,
         mut claimant: Claimant,
@@ -185,7 +222,11 @@ impl Target {
         loop {
             tokio::select! {
                 _ = beat.tick() => {}
-                () = self.recheck.notified() => {}
+                () = self.recheck.notified() => {
+                    let Self { config, .. } = &*self;
+                    let pause = pause_before_recheck(config.settle, config.interval);
+                    tokio::time::sleep(pause).await;
+                }
             }
             if readings.send(claimant.read().await).await.is_err() {
                 return;
@@ -197,123 +238,6 @@ impl Target {
     #[must_use]
     pub fn readings() -> (mpsc::Sender<Reading>, mpsc::Receiver<Reading>) {
         mpsc::channel(READINGS)
-    }
-
-    /// Judges each reading as soon as its window has ended.
-    pub async fn judge(self: Arc<Self>, mut readings: mpsc::Receiver<Reading>) {
-        while let Some(reading) = readings.recv().await {
-            let ends = reading.finished + self.config.settle;
-            tokio::time::sleep_until(ends.into()).await;
-            loop {
-                let sampled = self.sampled.notified();
-                if self.is_sampled(ends) {
-                    break;
-                }
-                if let Some(sampler) = self.sampler.get().and_then(Weak::upgrade) {
-                    // It is full if another waits already, for a sample that is yet to begin.
-                    let _ = sampler.try_send(());
-                }
-                sampled.await;
-            }
-            // It dumps sockets, which blocks for as long as there are some.
-            let verdict = tokio::task::block_in_place(|| self.decide(&reading, ends));
-            // At once rather than at the next interval: a quiet moment may be short. One at a time,
-            // or an unsettled drift would make ever more checks.
-            if verdict == Verdict::Unsettled && readings.is_empty() {
-                self.recheck.notify_one();
-            }
-        }
-    }
-
-    fn is_sampled(&self, ends: Instant) -> bool {
-        let state = lock(&self.state);
-        // Samples that cannot be taken are a reason to be blind, not to wait.
-        state.last.tally.is_none() || state.samples.after(ends).is_some()
-    }
-
-    fn decide(&self, reading: &Reading, ends: Instant) -> Verdict {
-        let health = self.watched.health();
-        let listeners = self.watched.endpoint.listeners().ok();
-        let closing = self.watched.endpoint.closing().ok();
-        if closing.as_ref().is_some_and(|closing| closing.are_too_few) {
-            // Counted as closing for good, they would make the interval wider, and hide a drift.
-            self.watched.survey_soon();
-        }
-        let at = SystemTime::now() - reading.started.elapsed();
-        let begins = reading.started.checked_sub(self.config.settle);
-
-        let state = &mut *lock(&self.state);
-        let restarted = state.note_listeners(listeners.as_ref());
-        let held = closing.map(|closing| state.note_closing(&closing.cookies, self.config.settle));
-        let counts = begins
-            .and_then(|begins| Some((*state.samples.before(begins)?, *state.samples.after(ends)?)));
-        let interval = counts.map(|(before, after)| Interval::between(&before, &after));
-        let interval = match self.config.bound {
-            Bound::Exact => interval,
-            Bound::AtMost => interval.map(Interval::at_most),
-        };
-        let window = counts.map(|(before, after)| Window {
-            begins: at - self.config.settle,
-            ends: at + reading.duration() + self.config.settle,
-            before: before.counts,
-            after: after.counts,
-        });
-        let blind = self.blindness(&health.distrust, &state.last, listeners.as_ref());
-
-        let finding = match (blind, &reading.outcome, interval) {
-            (Some(reason), ..) => state.judge.blind(reason),
-            (None, ..) if restarted => state.judge.blind(Blind::Restarted),
-            (None, Outcome::Down(_), _) => state.judge.blind(Blind::TargetDown),
-            (None, Outcome::Missing(_), _) => state.judge.blind(Blind::ClaimMissing),
-            (None, Outcome::Claimed(_), None) => state.judge.blind(Blind::NotSeeded),
-            (None, Outcome::Claimed(claim), Some(interval)) => {
-                let claim = claim.value as i64;
-                state.judge.judge(&Check {
-                    claim,
-                    interval,
-                    at,
-                })
-            }
-        };
-        let finding = self.hold_back(state, finding, health.agreed);
-        state.last.log_change(&self.config.name, &finding);
-
-        let last = &mut state.last;
-        last.is_up = Some(reading.outcome.is_up());
-        last.scrape = Some(reading.duration());
-        last.note_claim(&reading.outcome);
-        let record = Record {
-            at,
-            claim: last.claim.map(|claim| claim as i64),
-            interval,
-            window,
-            finding,
-            waiting: listeners.as_ref().map_or(0, |seen| seen.queue_length),
-            http: last.tally.map_or(0, |tally| {
-                tally.http_entered.saturating_sub(tally.http_left)
-            }),
-        };
-        state.history.push(record);
-        last.record = Some(record);
-        last.shape = match finding.verdict {
-            Verdict::Over | Verdict::Under => Shape::of(&state.history),
-            _ => None,
-        };
-        let was_unexplained = last.is_unexplained();
-        last.interval = interval;
-        last.listeners = listeners;
-        last.held = held;
-        last.finding = finding;
-        last.checked_at = Some(at);
-        if last.is_unexplained() {
-            self.unexplained.notify_one();
-        } else if was_unexplained {
-            last.suspects = None;
-        }
-        for (count, verdict) in last.checks.iter_mut().zip(Verdict::ALL) {
-            *count += u64::from(verdict == finding.verdict);
-        }
-        finding.verdict
     }
 
     /// Waits until a check finds something that its sockets may explain.
@@ -328,73 +252,5 @@ impl Target {
         if is_unexplained == was_unexplained {
             last.suspects = (is_unexplained || suspects.total() > 0).then_some(suspects);
         }
-    }
-
-    /// Why nothing can be said whatever the service claims.
-    fn blindness(
-        &self,
-        distrust: &Option<Blind>,
-        last: &Observation,
-        listeners: Option<&Listeners>,
-    ) -> Option<Blind> {
-        let is_blind_to_class =
-            self.config.counts == Counted::Websocket && self.kernel.blind_to_websockets().is_some();
-        if is_blind_to_class {
-            return Some(Blind::CannotTell);
-        }
-        if distrust.is_some() {
-            return *distrust;
-        }
-        let is_empty = last.tally.is_none_or(|tally| tally.opened == tally.closed);
-        let is_deserted = listeners.is_some_and(|listeners| listeners.cookies.is_empty());
-        (is_empty && is_deserted).then_some(Blind::NotListening)
-    }
-
-    /// Blames nobody before the witnesses were found to agree after the first sign of a drift.
-    fn hold_back(
-        &self,
-        state: &mut State,
-        mut finding: Finding,
-        agreed: Option<Instant>,
-    ) -> Finding {
-        let is_violation = matches!(
-            finding.verdict,
-            Verdict::Over | Verdict::Under | Verdict::Unsettled
-        );
-        if !is_violation {
-            state.violated = None;
-            return finding;
-        }
-        let violated = *state.violated.get_or_insert_with(Instant::now);
-        let is_checked = agreed.is_some_and(|agreed| agreed >= violated);
-        if !is_checked {
-            finding.verdict = Verdict::Unsettled;
-            finding.rule = Rule::WitnessesFirst;
-            self.watched.survey_soon();
-        }
-        finding
-    }
-}
-
-impl State {
-    /// Whether other sockets listen now than when there last were any.
-    fn note_listeners(&mut self, now: Option<&Listeners>) -> bool {
-        let Some(now) = now.filter(|now| !now.cookies.is_empty()) else {
-            return false;
-        };
-        let before = std::mem::replace(&mut self.listening, now.cookies.clone());
-        !before.is_empty() && before != now.cookies
-    }
-
-    /// How many of the closing sockets have been closing for longer than `settle`.
-    fn note_closing(&mut self, closing: &[u64], settle: Duration) -> u64 {
-        let now = Instant::now();
-        let seen: HashMap<u64, Instant> = closing
-            .iter()
-            .map(|cookie| (*cookie, *self.closing.get(cookie).unwrap_or(&now)))
-            .collect();
-        self.closing = seen;
-        let is_held = |since: &&Instant| now.duration_since(**since) > settle;
-        self.closing.values().filter(is_held).count() as u64
     }
 }

@@ -43,12 +43,20 @@ impl Service {
     /// Its gauges as targets: WebSockets, established connections, accepted connections.
     pub(crate) fn targets(&self) -> Vec<Watched> {
         let listen = format!(":{}", self.port());
-        let target = |name, page: &ClaimPage| Watched::new(name, &listen, &page.url());
+        // What is asked is which numbers are allowed, however many they are.
+        let target = |name, page: &ClaimPage| {
+            Watched::new(name, &listen, &page.url()).with("too-wide", "1000000%")
+        };
         vec![
             target("websockets", &self.websockets),
             target("connections", &self.connections).with("counts", "established"),
             target("accepted", &self.connections).with("counts", "accepted"),
         ]
+    }
+
+    /// What its gauge of WebSockets says from now on.
+    pub(crate) fn claims_websockets(&self, count: u64) {
+        self.websockets.claim(count);
     }
 
     /// An observer comes to it.

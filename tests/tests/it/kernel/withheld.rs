@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use anyhow::ensure;
+use anyhow::{Context as _, ensure};
 use serde_json::json;
 use tests::bpf::{self, Withheld};
 use tests::honest::Honest;
@@ -49,6 +49,26 @@ async fn is_repaired_soon(observer: &Observer) {
     repaired.await.expect("found");
 }
 
+/// Where something was withheld and nobody counted it, as many may be missing again: what is allowed
+/// is wider, and says so, until the witnesses were found to agree again and again.
+async fn is_sure_again(observer: &Observer) {
+    let width = async || {
+        let report = observer.report("connections").await?;
+        let number = |key: &str| report[key].as_i64();
+        let width = number("high")
+            .zip(number("low"))
+            .map(|(high, low)| high - low);
+        width.with_context(|| report.to_string())
+    };
+    let is_wider = wait::until("a wider interval", BOUND, async || {
+        ensure!(width().await? > 0, "it is exact");
+        Ok(())
+    });
+    is_wider.await.expect("what may be missing is allowed for");
+    let exact = wait::until_equal("the width", SURVEYS, 0, width);
+    exact.await.expect("it is sure again");
+}
+
 #[tokio::test]
 async fn a_close_that_was_withheld_is_found_by_the_next_check() {
     if !can_withhold() {
@@ -74,6 +94,7 @@ async fn a_close_that_was_withheld_is_found_by_the_next_check() {
     withheld.end().expect("show everything");
     // Counted as closing for good, it would hide a drift of one.
     is_repaired_soon(&stage.observer).await;
+    is_sure_again(&stage.observer).await;
     stage.is_right_again(websockets(1)).await;
     stage.counted(2, 1).await;
     drop(open);
@@ -96,6 +117,7 @@ async fn an_opening_that_was_withheld_is_found_before_anyone_is_blamed() {
     stage.claims(2, 2);
     is_repaired_soon(&stage.observer).await;
     unseen.send(&[PING]).await.expect("send");
+    is_sure_again(&stage.observer).await;
     stage.is_right_again(websockets(2)).await;
     nobody_was_blamed(&stage.observer);
     drop((before, unseen));
@@ -131,6 +153,7 @@ async fn what_was_withheld_is_found_although_connections_come_and_go() {
     repaired.await.expect("found while they come and go");
     stop.store(true, Ordering::SeqCst);
     churn.await.expect("churn");
+    is_sure_again(&observer).await;
     let exact = [
         ("verdict", json!("agree")),
         ("low", json!(HELD)),
@@ -140,5 +163,45 @@ async fn what_was_withheld_is_found_although_connections_come_and_go() {
     reported.unwrap_or_else(|error| panic!("{error:?}"));
     nobody_was_blamed(&observer);
     assert_eq!(held.books().open(), HELD as u64);
+    held.end_all(Ending::Clean).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_is_blamed_while_a_share_of_the_events_is_withheld() {
+    /// One round of showing and withholding.
+    const ROUND: Duration = Duration::from_millis(1_500);
+    const ROUNDS: u32 = 6;
+    if !can_withhold() {
+        return;
+    }
+    let relay = Honest::start(Ipv4Addr::LOCALHOST.into())
+        .await
+        .expect("relay");
+    let mut held = Crowd::new(relay.gateway(Ipv4Addr::LOCALHOST));
+    held.open(Kind::WebSocket, 5, 5).await.expect("open");
+    let observer = Observer::start(&both_gauges(&relay)).await;
+    let observer = observer.expect("observer");
+    let stop = Arc::new(AtomicBool::new(false));
+    let gateway = relay.gateway(Ipv4Addr::LOCALHOST);
+    let churn = tokio::spawn(churn(gateway, Arc::clone(&stop)));
+    for percent in [1, 5, 30] {
+        for _ in 0..ROUNDS {
+            let withheld = Withheld::begin(observer.process.id(), relay.port());
+            let withheld = withheld.expect("withhold");
+            tokio::time::sleep(ROUND * percent / 100).await;
+            withheld.end().expect("show everything");
+            tokio::time::sleep(ROUND * (100 - percent) / 100).await;
+        }
+        let checks = observer.checks("connections").await.expect("checks");
+        assert_eq!(
+            (checks.over, checks.under),
+            (0, 0),
+            "{percent}%: {checks:?}"
+        );
+    }
+    stop.store(true, Ordering::SeqCst);
+    churn.await.expect("churn");
+    is_sure_again(&observer).await;
+    nobody_was_blamed(&observer);
     held.end_all(Ending::Clean).await;
 }

@@ -1,0 +1,189 @@
+//! What is known of a target, in one sentence: what the gauge says, what the kernel saw, what follows
+//! from this check, and what only from earlier ones.
+
+use std::time::Duration;
+
+use super::{rfc3339, suspects};
+use crate::{
+    check::{Blind, Bounds, Interval, Rule, Verdict, Widening, Window},
+    config::Counts,
+    watch::{observation::Observation, target::Target},
+};
+
+/// What is known, in one sentence.
+pub(super) fn sentence(target: &Target, observation: &Observation) -> String {
+    let name = &target.config.name;
+    if let Some(reason) = observation.finding.blind {
+        let why = blindness(target, observation, reason);
+        return format!("{name}: blind: {why}.");
+    }
+    let (Some(claim), Some(interval), Some(together)) = (
+        observation.claim,
+        observation.interval,
+        observation.finding.drift,
+    ) else {
+        return format!("{name}: not checked yet.");
+    };
+    let compared = compared(claim, interval);
+    let conclusion = conclusion(observation, Bounds::of(claim as i64, interval), together);
+    let suspects = match (observation.finding.verdict, &observation.suspects) {
+        (Verdict::Over | Verdict::Under, Some(suspects)) => suspects::in_words(suspects),
+        _ => String::new(),
+    };
+    let held = match observation.held {
+        None | Some(0) => String::new(),
+        Some(held) => format!(
+            " The service holds {held} whose peer has gone: `observer sockets --class closing`."
+        ),
+    };
+    let negative = observation
+        .negative
+        .as_deref()
+        .map_or_else(String::new, negative);
+    format!("{name}: {compared}{conclusion}.{suspects}{held}{negative}")
+}
+
+/// What is wrong with a claim whatever the kernel says.
+fn negative(series: &str) -> String {
+    format!(
+        " {series} is negative, which no number of connections is: what it counts is decremented \
+         under other labels than it was incremented, or twice."
+    )
+}
+
+/// The claim beside what the kernel saw at the same check.
+fn compared(claim: f64, interval: Interval) -> String {
+    let Interval { low, high } = interval;
+    if interval.width() == 0 {
+        format!("the gauge says {claim}, the kernel counts {low}")
+    } else {
+        format!("the gauge says {claim}, the kernel allows {low} to {high}")
+    }
+}
+
+/// What follows. `own` is what this check leaves of the drift, `together` what it and the earlier
+/// ones do: where they have said more, that is told as theirs.
+fn conclusion(observation: &Observation, own: Bounds, together: Bounds) -> String {
+    let finding = &observation.finding;
+    let sure = together.sure();
+    let by_earlier = match sure.unsigned_abs() > own.sure().unsigned_abs() {
+        true => " now; by earlier, narrower checks it is",
+        false => ":",
+    };
+    let last_shown = match finding.last_shown {
+        Some(last) if own.sure() == 0 => format!(", last shown at {}", rfc3339(last)),
+        _ => String::new(),
+    };
+    match finding.verdict {
+        Verdict::Over | Verdict::Under => {
+            let since = finding.since.map(rfc3339).unwrap_or_default();
+            let by = sure.unsigned_abs();
+            let least = match together.low == together.high {
+                true => "",
+                false => "at least ",
+            };
+            let cause = observation
+                .shape
+                .map(|shape| format!("; likely {}", shape.cause()))
+                .unwrap_or_default();
+            let verdict = finding.verdict;
+            format!("{by_earlier} {verdict} by {least}{by} since {since}{last_shown}{cause}")
+        }
+        Verdict::Unsettled if finding.rule == Rule::WitnessesFirst => format!(
+            ": a drift of {sure:+}, which is not said before the kernel's two witnesses were compared"
+        ),
+        Verdict::Unsettled => {
+            format!("{by_earlier} a drift of {sure:+} that is not confirmed yet{last_shown}")
+        }
+        Verdict::Agree | Verdict::Blind => match together.widest() {
+            0 => ": they agree".to_owned(),
+            widest => format!(": they agree, and a drift of up to {widest} would not show"),
+        },
+    }
+}
+
+/// Why nothing can be said.
+fn blindness(target: &Target, observation: &Observation, reason: Blind) -> String {
+    match reason {
+        Blind::TargetDown | Blind::ClaimMissing => observation
+            .failure
+            .clone()
+            .unwrap_or_else(|| "there is no claim yet".to_owned()),
+        Blind::CannotTell => format!(
+            "WebSockets cannot be told from other connections: {}",
+            target.kernel().blind_to_websockets().unwrap_or_default()
+        ),
+        Blind::NotSeeded => {
+            "the connections that were open before are still being counted".to_owned()
+        }
+        Blind::WitnessesDisagree => "the kernel's two witnesses disagree".to_owned(),
+        Blind::Lost if observation.finding.rule == Rule::TooWide => vain(target, observation),
+        Blind::Lost => "the kernel's counts have lost a connection".to_owned(),
+        Blind::NoNamespace => target
+            .watched
+            .health()
+            .absence
+            .unwrap_or_else(|| "its network namespace is not there".to_owned()),
+        Blind::NotListening => format!("nothing listens on {}", target.config.listen),
+        Blind::Restarted => "the service was just restarted".to_owned(),
+        Blind::TooWide => vain(target, observation),
+        Blind::NothingSeen => {
+            let claim = observation.claim.unwrap_or_default();
+            let listen = &target.config.listen;
+            format!(
+                "the gauge says {claim}, and no connection was ever seen on {listen} since the \
+                 observer was started. If clients come another way (another port, another network \
+                 namespace, a proxy or a port mapping before it), name the place where the service \
+                 accepts them. If they have all left, the gauge is wrong, and the next connection \
+                 makes that a verdict"
+            )
+        }
+    }
+}
+
+/// An agreement that excludes too little, and what made it so wide.
+fn vain(target: &Target, observation: &Observation) -> String {
+    let (Some(claim), Some(interval), Some(together)) = (
+        observation.claim,
+        observation.interval,
+        observation.finding.drift,
+    ) else {
+        return "too little is known".to_owned();
+    };
+    let widest = together.widest();
+    let compared = compared(claim, interval);
+    let window = observation.record.and_then(|record| record.window);
+    let why = window.map(|window| why_so_wide(target, &window));
+    format!(
+        "{compared}, and a drift of up to {widest} would not show{}",
+        why.unwrap_or_default()
+    )
+}
+
+fn why_so_wide(target: &Target, window: &Window) -> String {
+    match window.widening() {
+        Widening::Unclassified(count) => match target.config.counts {
+            Counts::Websocket => format!(
+                ": {count} connections may or may not be WebSockets. Those that were open before \
+                 the observer show it by their next frame, a ping is enough; inside TLS they never do"
+            ),
+            Counts::Established | Counts::Accepted => {
+                format!(": up to {count} connections may have come unseen")
+            }
+        },
+        Widening::Churn(count) => {
+            let millis = window.length().as_millis() as u64;
+            let window = humantime::format_duration(Duration::from_millis(millis));
+            format!(
+                ": {count} times a connection came or went within the {window} of the check, of \
+                 which `settle` is the greater part"
+            )
+        }
+        Widening::Closing(count) => format!(
+            ": the peers of {count} connections have gone, and the service has not closed them"
+        ),
+        Widening::Missing(count) => {
+            format!(": the kernel did not show the programs up to {count} events")
+        }
+    }
+}

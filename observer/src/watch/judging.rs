@@ -1,0 +1,275 @@
+//! The checks of a target: each reading is held against the kernel's counts as soon as its window
+//! has ended, and what comes of it is published.
+//!
+//! What follows from what is `check`'s. Where that wants the witnesses compared first, they are, and
+//! the same check is judged again.
+
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
+
+use tokio::{sync::mpsc, time::timeout_at};
+
+use super::{
+    dumps::Listeners,
+    lock,
+    target::{State, Target},
+};
+use crate::{
+    check::{
+        Allowance, Blind, Facts, Finding, Interval, Measured, Record, Rule, Sample, Shape, Trust,
+        Verdict, Window, is_restart,
+    },
+    claim::{Outcome, Reading},
+    config::{Bound, Counts as Counted},
+};
+
+/// How long a check waits for a comparison of the witnesses before it is left unsettled.
+pub(super) const COMPARED_WITHIN: Duration = Duration::from_secs(20);
+
+/// What was read for one check.
+struct Observed {
+    reading: Reading,
+    /// When the claim was asked for, for people.
+    at: SystemTime,
+    /// The end of the window.
+    ends: Instant,
+    listeners: Option<Listeners>,
+    is_restarted: bool,
+    /// Sockets that have been closing for longer than `settle`.
+    held: Option<u64>,
+    /// The samples on both sides of the window, and how many connections came and went in it.
+    samples: Option<(Sample, Sample, u64)>,
+    /// The epoch of these samples.
+    epoch: u64,
+}
+
+/// What was made of it.
+struct Judged {
+    finding: Finding,
+    interval: Option<Interval>,
+    window: Option<Window>,
+}
+
+impl Target {
+    /// Judges each reading as soon as its window has ended.
+    pub async fn judge(self: Arc<Self>, mut readings: mpsc::Receiver<Reading>) {
+        while let Some(reading) = readings.recv().await {
+            let ends = reading.finished + self.config.settle;
+            tokio::time::sleep_until(ends.into()).await;
+            loop {
+                let sampled = self.sampled.notified();
+                if self.is_sampled(ends) {
+                    break;
+                }
+                self.ring();
+                sampled.await;
+            }
+            // It dumps sockets, which blocks for as long as there are some.
+            let observed = tokio::task::block_in_place(|| self.observe(reading, ends));
+            let judged = self.weigh_compared(&observed).await;
+            let verdict = judged.finding.verdict;
+            self.publish(observed, judged);
+            // Soon rather than at the next interval: a quiet moment may be short. One at a time, or
+            // an unsettled drift would make ever more checks.
+            if verdict == Verdict::Unsettled && readings.is_empty() {
+                self.recheck.notify_one();
+            }
+        }
+    }
+
+    fn is_sampled(&self, ends: Instant) -> bool {
+        let state = lock(&self.state);
+        // Samples that cannot be taken are a reason to be blind, not to wait.
+        state.last.tally.is_none() || state.samples.after(ends).is_some()
+    }
+
+    /// Reads what the kernel says besides its counts, and notes what it has lost.
+    fn observe(&self, reading: Reading, ends: Instant) -> Observed {
+        let listeners = self.watched.endpoint.listeners().ok();
+        let closing = self.watched.endpoint.closing().ok();
+        if closing.as_ref().is_some_and(|closing| closing.are_too_few) {
+            // Counted as closing for good, they would make the interval wider, and hide a drift.
+            self.watched.survey_soon();
+        }
+        // After the last sample of the window: what was lost until then is known.
+        self.watched.note_losses();
+        let begins = reading.started.checked_sub(self.config.settle);
+        let state = &mut *lock(&self.state);
+        Observed {
+            at: SystemTime::now() - reading.started.elapsed(),
+            ends,
+            is_restarted: state.note_listeners(listeners.as_ref()),
+            held: closing.map(|closing| state.note_closing(&closing.cookies, self.config.settle)),
+            samples: begins.and_then(|begins| {
+                let samples = &state.samples;
+                let (before, after) = (samples.before(begins)?, samples.after(ends)?);
+                Some((*before, *after, samples.surely_young(before, after)))
+            }),
+            epoch: state.epoch,
+            listeners,
+            reading,
+        }
+    }
+
+    /// Judges a check, after a comparison of the witnesses where it takes one.
+    async fn weigh_compared(&self, observed: &Observed) -> Judged {
+        let give_up = tokio::time::Instant::now() + COMPARED_WITHIN;
+        loop {
+            let surveyed = self.watched.next_survey();
+            tokio::pin!(surveyed);
+            // From here on the end of a survey is noticed.
+            surveyed.as_mut().enable();
+            let judged = self.weigh(observed);
+            if judged.finding.rule != Rule::WitnessesFirst {
+                return judged;
+            }
+            self.watched.survey_soon();
+            if timeout_at(give_up, surveyed).await.is_err() {
+                return judged;
+            }
+        }
+    }
+
+    fn weigh(&self, observed: &Observed) -> Judged {
+        let trust = self.watched.health().trust;
+        let state = &mut *lock(&self.state);
+        let reading = &observed.reading;
+        let samples = observed.samples.filter(|_| observed.epoch == trust.epoch());
+        let window = samples.map(|(before, after, _)| Window {
+            begins: observed.at - self.config.settle,
+            ends: observed.at + reading.duration() + self.config.settle,
+            before: before.counts,
+            after: after.counts,
+            allowance: Allowance {
+                missing: trust.missing(before.began),
+                unseen: 0,
+            },
+        });
+        let bounded = |interval: Interval| match self.config.bound {
+            Bound::Exact => interval,
+            Bound::AtMost => interval.at_most(),
+        };
+        let measured = samples
+            .zip(window)
+            .map(|((before, after, young), window)| Measured {
+                interval: bounded(Interval::between(&before, &after, young).with(window.allowance)),
+                counts: window.after,
+                allowance: window.allowance,
+            });
+        let claim = match &reading.outcome {
+            Outcome::Claimed(claim) => Ok(claim.value as i64),
+            Outcome::Down(_) => Err(Blind::TargetDown),
+            Outcome::Missing(_) => Err(Blind::ClaimMissing),
+        };
+        let finding = state.judge.judge(&Facts {
+            blind: self.blindness(observed, state, &trust),
+            claim,
+            measured,
+            read: reading.started,
+            at: observed.at,
+            ends: observed.ends,
+            agreed: trust.agreed(),
+        });
+        Judged {
+            finding,
+            interval: measured.map(|measured| measured.interval),
+            window,
+        }
+    }
+
+    /// Why nothing can be said whatever the service claims.
+    fn blindness(&self, observed: &Observed, state: &State, trust: &Trust) -> Option<Blind> {
+        let is_blind_to_class = self.config.counts == Counted::Websocket
+            && self.kernel().blind_to_websockets().is_some();
+        if is_blind_to_class {
+            return Some(Blind::CannotTell);
+        }
+        let tally = state.last.tally;
+        let is_empty = tally.is_none_or(|tally| tally.opened == tally.closed);
+        let listeners = observed.listeners.as_ref();
+        let is_deserted = listeners.is_some_and(|listeners| listeners.cookies.is_empty());
+        trust
+            .blind()
+            .or((is_empty && is_deserted).then_some(Blind::NotListening))
+            .or(observed.is_restarted.then_some(Blind::Restarted))
+    }
+
+    /// Remembers a check and what was found.
+    fn publish(&self, observed: Observed, judged: Judged) {
+        let Observed {
+            reading,
+            at,
+            listeners,
+            held,
+            ..
+        } = observed;
+        let Judged {
+            finding,
+            interval,
+            window,
+        } = judged;
+        let state = &mut *lock(&self.state);
+        let last = &mut state.last;
+        last.log_change(&self.config.name, &finding);
+        last.is_up = Some(reading.outcome.is_up());
+        last.scrape = Some(reading.duration());
+        last.note_claim(&reading.outcome);
+        let record = Record {
+            at,
+            claim: last.claim.map(|claim| claim as i64),
+            interval,
+            window,
+            finding,
+            waiting: listeners.as_ref().map_or(0, |seen| seen.queue_length),
+            http: last.tally.map_or(0, |tally| {
+                tally.http_entered.saturating_sub(tally.http_left)
+            }),
+        };
+        state.history.push(record);
+        last.record = Some(record);
+        last.shape = match finding.verdict {
+            Verdict::Over | Verdict::Under => Shape::of(&state.history),
+            _ => None,
+        };
+        let was_unexplained = last.is_unexplained();
+        last.interval = interval;
+        last.listeners = listeners;
+        last.held = held;
+        last.finding = finding;
+        last.checked_at = Some(at);
+        if last.is_unexplained() {
+            self.unexplained.notify_one();
+        } else if was_unexplained {
+            last.suspects = None;
+        }
+        for (count, verdict) in last.checks.iter_mut().zip(Verdict::ALL) {
+            *count += u64::from(verdict == finding.verdict);
+        }
+    }
+}
+
+impl State {
+    /// Whether the service is another one than when there last was one.
+    fn note_listeners(&mut self, now: Option<&Listeners>) -> bool {
+        let Some(now) = now.filter(|now| !now.cookies.is_empty()) else {
+            return false;
+        };
+        let before = std::mem::replace(&mut self.listening, now.cookies.clone());
+        is_restart(&before, &now.cookies)
+    }
+
+    /// How many of the closing sockets have been closing for longer than `settle`.
+    fn note_closing(&mut self, closing: &[u64], settle: Duration) -> u64 {
+        let now = Instant::now();
+        let seen: HashMap<u64, Instant> = closing
+            .iter()
+            .map(|cookie| (*cookie, *self.closing.get(cookie).unwrap_or(&now)))
+            .collect();
+        self.closing = seen;
+        let is_held = |since: &&Instant| now.duration_since(**since) > settle;
+        self.closing.values().filter(is_held).count() as u64
+    }
+}
