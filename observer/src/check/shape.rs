@@ -231,12 +231,11 @@ impl Level<'_> {
     }
 }
 
-/// Whether the gauge was seen to follow connections while it was right: it is not merely late.
+/// Whether the gauge was ever seen to have counted something, and right: it is not merely late.
 fn has_followed(levels: &[Level<'_>]) -> bool {
     let right = levels.iter().filter(|level| level.bounds.sure() == 0);
-    let mut claims = right.flat_map(|level| level.records.iter().map(|record| record.claim));
-    let first = claims.next();
-    claims.any(|claim| Some(claim) != first)
+    let mut records = right.flat_map(|level| &level.records);
+    records.any(|record| record.claim.is_some_and(|claim| claim != 0))
 }
 
 fn levels(history: &History) -> Vec<Level<'_>> {
