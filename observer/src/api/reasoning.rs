@@ -131,6 +131,7 @@ impl CountsReport {
             lost_left,
             waiting,
             arrived: _,
+            unheard_closed: _,
         } = *counts;
         Self {
             opened,

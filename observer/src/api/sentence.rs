@@ -7,7 +7,7 @@ use super::{rfc3339, suspects};
 use crate::{
     check::{Blind, Bounds, Interval, Rule, Verdict, Widening, Window},
     config::Counts,
-    watch::{observation::Observation, target::Target},
+    watch::{observation::Observation, target::Target, unheard::Heard},
 };
 
 /// What is known, in one sentence.
@@ -127,6 +127,16 @@ fn blindness(target: &Target, observation: &Observation, reason: Blind) -> Strin
         Blind::NotListening => format!("nothing listens on {}", target.config.listen),
         Blind::Restarted => "the service was just restarted".to_owned(),
         Blind::TooWide => vain(target, observation),
+        Blind::EgressUnseen => {
+            let Heard { heard, unheard, .. } = observation.heard;
+            let sent = heard + unheard;
+            format!(
+                "{unheard} of {sent} connections have sent bytes that the program on the cgroup did \
+                 not see, so they may be WebSockets or not. Is the service in another cgroup than \
+                 `kernel.cgroup` (in a container, a private one looks like the root), or do its \
+                 packets leave another way?"
+            )
+        }
         Blind::NothingSeen => {
             let claim = observation.claim.unwrap_or_default();
             let listen = &target.config.listen;

@@ -27,6 +27,9 @@ pub struct Counts {
     pub lost_entered: u64,
     /// Connections whose end may have been missed, and are known again.
     pub lost_left: u64,
+    /// Sockets that closed and had sent bytes of which the witness saw none; decides nothing by
+    /// itself.
+    pub unheard_closed: u64,
     /// Connections in the accept queue, which the service cannot know yet, as measured after
     /// `opened` was read; 0 where the gauge counts them.
     pub waiting: u64,

@@ -149,6 +149,7 @@ fn read(traffic: &[Connection], base: Instant, began: i64, moments: &[i64; 8]) -
         doubtful_left: count(4, &|connection| connection.doubtful().1),
         lost_entered: count(5, &|connection| connection.lost().0),
         lost_left: count(6, &|connection| connection.lost().1),
+        unheard_closed: 0,
         waiting: waiting.count() as u64,
     };
     let longest = moments.iter().copied().max().unwrap_or(0);

@@ -71,13 +71,15 @@ pub enum Blind {
     CannotTell,
     /// The claim is within what an honest service could have said, and so would nearly any be.
     TooWide,
+    /// Most of what the service sends is not seen: its connections may be of any class.
+    EgressUnseen,
     /// The gauge says that there are connections, and none was ever seen.
     NothingSeen,
 }
 
 impl Blind {
     /// All of them, in the order in which they are published.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::TargetDown,
         Self::ClaimMissing,
         Self::NotSeeded,
@@ -88,6 +90,7 @@ impl Blind {
         Self::Restarted,
         Self::CannotTell,
         Self::TooWide,
+        Self::EgressUnseen,
         Self::NothingSeen,
     ];
 
@@ -105,6 +108,7 @@ impl Blind {
             Self::Restarted => "restarted",
             Self::CannotTell => "cannot_tell",
             Self::TooWide => "too_wide",
+            Self::EgressUnseen => "egress_unseen",
             Self::NothingSeen => "nothing_seen",
         }
     }

@@ -143,6 +143,9 @@ pub struct Info {
     /// Payload that the peer has acknowledged. Unit: bytes; a SYN or FIN may count as one.
     #[doc(alias = "tcpi_bytes_acked")]
     pub bytes_acked: u64,
+    /// Payload that was handed to IP, retransmissions included. Unit: bytes.
+    #[doc(alias = "tcpi_bytes_sent")]
+    pub bytes_sent: u64,
     /// Smoothed round-trip time.
     #[doc(alias = "tcpi_rtt")]
     pub rtt: Duration,
@@ -275,6 +278,7 @@ fn tcp_info(mut attributes: &[u8]) -> Result<Option<Info>, WireError> {
                 rtt: Duration::from_micros(number(68)?.into()),
                 bytes_acked: u64::from_ne_bytes(field(value, 120)?),
                 bytes_received: u64::from_ne_bytes(field(value, 128)?),
+                bytes_sent: u64::from_ne_bytes(field(value, 200)?),
             }));
         }
         attributes = attributes
@@ -392,18 +396,19 @@ mod tests {
     fn tcp_info_is_found_behind_other_attributes() {
         // INET_DIAG_SHUTDOWN, one byte and its padding, then INET_DIAG_INFO.
         let mut attributes = vec![5, 0, 8, 0, 3, 0, 0, 0];
-        attributes.extend([140, 0, 2, 0]);
-        let mut info = [0; 136];
+        attributes.extend([212, 0, 2, 0]);
+        let mut info = [0; 208];
         info[52..56].copy_from_slice(&7_u32.to_ne_bytes());
         info[68..72].copy_from_slice(&9_u32.to_ne_bytes());
         info[128..136].copy_from_slice(&11_u64.to_ne_bytes());
+        info[200..208].copy_from_slice(&13_u64.to_ne_bytes());
         attributes.extend(info);
         let info = parsed(&answer(V4, 0, &attributes))[0]
             .info
             .expect("it has one");
         assert_eq!(info.since_data, Duration::from_millis(7));
         assert_eq!(info.rtt, Duration::from_micros(9));
-        assert_eq!(info.bytes_received, 11);
+        assert_eq!((info.bytes_received, info.bytes_sent), (11, 13));
     }
 
     proptest! {

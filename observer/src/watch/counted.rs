@@ -16,6 +16,7 @@ pub(super) fn project(tally: &Tally, counted: Counted) -> Counts {
             doubtful_left: tally.unknown_left,
             lost_entered: tally.lost_entered,
             lost_left: tally.lost_left,
+            unheard_closed: tally.unseen_closed,
             ..Counts::default()
         },
         Counted::Established | Counted::Accepted => Counts {

@@ -16,6 +16,7 @@ use super::{
     dumps::Listeners,
     lock,
     target::{State, Target},
+    unheard::Heard,
 };
 use crate::{
     check::{
@@ -29,6 +30,10 @@ use crate::{
 /// How long a check waits for a comparison of the witnesses before it is left unsettled.
 pub(super) const COMPARED_WITHIN: Duration = Duration::from_secs(20);
 
+/// Between two looks for sockets that are not heard, in times of what the first took: with very many
+/// sockets one may take a second.
+const REST: u32 = 100;
+
 /// What was read for one check.
 struct Observed {
     reading: Reading,
@@ -40,6 +45,7 @@ struct Observed {
     is_restarted: bool,
     /// Sockets that have been closing for longer than `settle`.
     held: Option<u64>,
+    heard: Heard,
     /// The samples on both sides of the window, and how many connections came and went in it.
     samples: Option<(Sample, Sample, u64)>,
     /// The epoch of these samples.
@@ -96,6 +102,7 @@ impl Target {
         }
         // After the last sample of the window: what was lost until then is known.
         self.watched.note_losses();
+        let heard = self.listen(&reading);
         let begins = reading.started.checked_sub(self.config.settle);
         let state = &mut *lock(&self.state);
         Observed {
@@ -109,9 +116,48 @@ impl Target {
                 Some((*before, *after, samples.surely_young(before, after)))
             }),
             epoch: state.epoch,
+            heard,
             listeners,
             reading,
         }
+    }
+
+    /// Looks for sockets that have sent bytes of which the programs saw none: each may be a WebSocket.
+    ///
+    /// After the window, so that one that was open in it is found here or was counted when it closed.
+    /// At every check whose claim is beyond what the programs know of; else paced, since it lists
+    /// every socket.
+    fn listen(&self, reading: &Reading) -> Heard {
+        let endpoint = &self.watched.endpoint;
+        if self.config.counts != Counted::Websocket || !endpoint.has_programs() {
+            return Heard::default();
+        }
+        let began = Instant::now();
+        let (last, known) = {
+            let state = lock(&self.state);
+            let known = state.last.tally.map_or(0, |tally| {
+                let websockets = tally.upgraded.saturating_sub(tally.websocket_closed);
+                websockets + tally.unknown_entered.saturating_sub(tally.unknown_left)
+            });
+            (state.listened, known)
+        };
+        let is_beyond = match &reading.outcome {
+            Outcome::Claimed(claim) => claim.value > known as f64,
+            Outcome::Down(_) | Outcome::Missing(_) => false,
+        };
+        if let Some((heard, then, took)) = last
+            && !is_beyond
+            && then.elapsed() < took * REST
+        {
+            return heard;
+        }
+        // The survey meets the same error, and logs it.
+        let Ok(heard) = endpoint.heard() else {
+            self.watched.survey_soon();
+            return Heard::default();
+        };
+        lock(&self.state).listened = Some((heard, began, began.elapsed()));
+        heard
     }
 
     /// Judges a check, after a comparison of the witnesses where it takes one.
@@ -145,7 +191,7 @@ impl Target {
             after: after.counts,
             allowance: Allowance {
                 missing: trust.missing(before.began),
-                unseen: 0,
+                unseen: observed.heard.unheard_since(before.counts.unheard_closed),
             },
         });
         let bounded = |interval: Interval| match self.config.bound {
@@ -193,6 +239,7 @@ impl Target {
         let is_deserted = listeners.is_some_and(|listeners| listeners.cookies.is_empty());
         trust
             .blind()
+            .or(observed.heard.is_deaf().then_some(Blind::EgressUnseen))
             .or((is_empty && is_deserted).then_some(Blind::NotListening))
             .or(observed.is_restarted.then_some(Blind::Restarted))
     }
@@ -204,6 +251,7 @@ impl Target {
             at,
             listeners,
             held,
+            heard,
             ..
         } = observed;
         let Judged {
@@ -238,6 +286,7 @@ impl Target {
         last.interval = interval;
         last.listeners = listeners;
         last.held = held;
+        last.heard = heard;
         last.finding = finding;
         last.checked_at = Some(at);
         if last.is_unexplained() {

@@ -186,6 +186,13 @@ impl Kernel {
         probe.durations(index).ok()
     }
 
+    /// How long the ended WebSockets of an endpoint were ones.
+    #[must_use]
+    pub fn websocket_durations(&self, index: u32) -> Option<Durations> {
+        let probe = self.probe.as_ref()?;
+        probe.websocket_durations(index).ok()
+    }
+
     /// How many sockets there is room for.
     #[must_use]
     pub fn max_sockets(&self) -> Option<u32> {

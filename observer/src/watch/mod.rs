@@ -42,6 +42,7 @@ pub mod reconcile;
 mod sampler;
 pub mod target;
 mod tasks;
+pub mod unheard;
 
 use std::{
     hash::{DefaultHasher, Hash as _, Hasher as _},

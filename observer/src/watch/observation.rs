@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use observer_ebpf::Tally;
 
-use super::dumps::Listeners;
+use super::{dumps::Listeners, unheard::Heard};
 use crate::check::{Blind, Finding, Interval, Record, Shape, Suspects, Verdict};
 use crate::claim::Outcome;
 
@@ -18,6 +18,8 @@ pub struct Observation {
     /// Sockets that left ESTABLISHED longer than `settle` ago and are not closed: their peer has
     /// gone, and the service holds on to them.
     pub held: Option<u64>,
+    /// Which sockets have sent bytes that the programs saw.
+    pub heard: Heard,
     /// The claim, if the last reading had one. Unit: connections.
     pub claim: Option<f64>,
     /// A number of the claim that is negative, as no number of connections is.
@@ -46,11 +48,12 @@ pub struct Observation {
 
 impl Observation {
     /// Nothing was observed yet.
-    pub(super) const fn none() -> Self {
+    pub(super) fn none() -> Self {
         Self {
             tally: None,
             listeners: None,
             held: None,
+            heard: Heard::default(),
             claim: None,
             negative: None,
             is_up: None,

@@ -11,7 +11,7 @@ use tokio::sync::{Notify, mpsc};
 
 use super::{
     counted::project, endpoint::WitnessError, health::Watched, judging::COMPARED_WITHIN,
-    kernel::Kernel, lock, observation::Observation, sampler::Bell,
+    kernel::Kernel, lock, observation::Observation, sampler::Bell, unheard::Heard,
 };
 use crate::{
     check::{
@@ -52,6 +52,8 @@ pub(super) struct State {
     /// The cookies of the sockets that listened when there last were any.
     pub(super) listening: Vec<u64>,
     pub(super) history: History,
+    /// What the last look found of sockets that were not heard, when it began and how long it took.
+    pub(super) listened: Option<(Heard, Instant, Duration)>,
     pub(super) last: Observation,
 }
 
@@ -84,6 +86,7 @@ impl Target {
                 closing: HashMap::new(),
                 listening: Vec::new(),
                 history: History::default(),
+                listened: None,
                 last: Observation::none(),
             }),
             config,
@@ -174,13 +177,14 @@ impl Target {
         has_changed
     }
 
-    /// How long those lived that have ended, where the programs count that: from ESTABLISHED to
-    /// CLOSE, of whatever kind. Of WebSockets, which begin and end at other moments, they do not.
+    /// How long those lived that have ended, where the programs count that: connections from
+    /// ESTABLISHED to CLOSE, WebSockets from their upgrade to the first sign of their end.
     fn read_lives(&self) -> Option<Lives> {
-        if self.config.counts == Counted::Websocket {
-            return None;
-        }
-        let durations = self.kernel.durations(self.watched.endpoint.index())?;
+        let index = self.watched.endpoint.index();
+        let durations = match self.config.counts {
+            Counted::Websocket => self.kernel.websocket_durations(index)?,
+            Counted::Established | Counted::Accepted => self.kernel.durations(index)?,
+        };
         let buckets = durations.buckets.first_chunk()?;
         Some(Lives(*buckets))
     }

@@ -142,6 +142,14 @@ pub(crate) const NEEDS: &[Need] = &[
         elsewhere: "iproute2",
     },
     Need {
+        name: "iptables",
+        why: "tests: services behind NAT",
+        purpose: Purpose::Test,
+        is_here: || has("iptables"),
+        install: Install::Packages(&["iptables"]),
+        elsewhere: "iptables",
+    },
+    Need {
         name: "setpriv",
         why: "tests: running with few capabilities",
         purpose: Purpose::Test,

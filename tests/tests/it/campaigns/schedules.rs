@@ -22,6 +22,16 @@ const ACTIONS: u64 = 40;
 /// Most connections that are open at a time.
 const MOST: usize = 60;
 
+/// An interim response, and the upgrade behind it.
+const EARLY: &[u8] = b"HTTP/1.1 103 Early Hints\r\nlink: </s.css>\r\n\r\n";
+/// An upgrade to another protocol.
+const OTHER: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\nupgrade: tcp\r\n\r\n";
+/// A body in chunks.
+const CHUNKED: &[u8] =
+    b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n6\r\nHTTP/1\r\n0\r\n\r\n";
+/// A body without a length, in which anything may follow.
+const ENDLESS: &[u8] = b"HTTP/1.1 200 OK\r\n\r\n.";
+
 /// What nobody who speaks HTTP would send.
 const NOISE: &[u8] = b"\x16\x03\x03\x00\x7a\x02\x00\x00\x76\x03\x03\x00";
 
@@ -45,6 +55,8 @@ enum Is {
     Silent,
     Unknown,
     Http,
+    /// HTTP for good: what follows is no response.
+    Rest,
     WebSocket,
     /// One side has sent its FIN.
     Closing,
@@ -78,14 +90,28 @@ impl Oracle {
     }
 
     async fn open(&mut self, dice: &mut Dice) -> Result<()> {
-        let (is, said): (_, &[&[u8]]) = match dice.roll(5) {
+        let (is, said): (_, &[&[u8]]) = match dice.roll(9) {
             0 => (Is::Silent, &[]),
             1 => (Is::Unknown, &[NOISE]),
             2 => (Is::Http, &[OK]),
-            3 => (Is::WebSocket, &[&UPGRADE[..20], &UPGRADE[20..]]),
+            3 => (Is::Rest, &[OTHER, UPGRADE]),
+            4 => (Is::Rest, &[ENDLESS, UPGRADE]),
+            5 => (Is::WebSocket, &[UPGRADE]),
+            6 => (Is::WebSocket, &[EARLY, UPGRADE]),
+            7 => (Is::WebSocket, &[CHUNKED, EARLY, UPGRADE, PING]),
             _ => (Is::WebSocket, &[OK, UPGRADE, PING]),
         };
-        let pair = self.stage.service.scripted.pair_that_got(said).await?;
+        // In segments that the dice cut, each byte at its own place.
+        let bytes = said.concat();
+        let mut segments = Vec::new();
+        let mut rest = &bytes[..];
+        while !rest.is_empty() {
+            let longest = [1, 40, 4_000][dice.roll(3) as usize];
+            let (segment, behind) = rest.split_at(rest.len().min(1 + dice.roll(longest) as usize));
+            segments.push(segment);
+            rest = behind;
+        }
+        let pair = self.stage.service.scripted.pair_that_got(&segments).await?;
         self.held.push(Held { pair, is });
         self.opened += 1;
         Ok(())
@@ -96,6 +122,7 @@ impl Oracle {
         let held = &mut self.held[at];
         let (is, said) = match (held.is, dice.roll(3)) {
             (Is::Silent | Is::Http, 0) => (Is::WebSocket, UPGRADE),
+            (Is::Silent | Is::Http, 1) => (Is::Http, CHUNKED),
             (Is::Silent | Is::Http, _) => (Is::Http, OK),
             (Is::WebSocket, 0) => (Is::WebSocket, CLOSE),
             (is, _) => (is, PING),
@@ -144,7 +171,7 @@ impl Oracle {
         };
         Classes {
             websocket: count(&[Is::WebSocket]),
-            http: count(&[Is::Http]),
+            http: count(&[Is::Http, Is::Rest]),
             unclassified: count(&[Is::Silent, Is::Unknown]),
             closing: count(&[Is::Closing]),
         }

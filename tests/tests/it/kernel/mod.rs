@@ -15,6 +15,7 @@ mod places;
 mod privileges;
 mod seeding;
 pub(crate) mod stage;
+mod unheard;
 mod unseen;
 mod upgrades;
 mod withheld;

@@ -34,6 +34,14 @@ impl Namespace {
         Process::start(&mut command).expect("start")
     }
 
+    /// Redirects connections to a port inside to another one; whether the kernel can.
+    pub(super) fn redirect(&self, from: u16, to: u16) -> bool {
+        let (from, to) = (from.to_string(), to.to_string());
+        let rule = ["-t", "nat", "-A", "OUTPUT", "-p", "tcp", "--dport", &from];
+        let target = ["-j", "REDIRECT", "--to-ports", &to];
+        ip(&[&["netns", "exec", &self.0, "iptables"], &rule[..], &target].concat())
+    }
+
     /// A worker on the public address, once it listens.
     pub(super) async fn worker(&self, public: SocketAddr) -> Process {
         let worker = self.run(

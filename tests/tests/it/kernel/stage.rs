@@ -59,6 +59,11 @@ impl Service {
         self.websockets.claim(count);
     }
 
+    /// What its gauge of connections says from now on.
+    pub(crate) fn claims_connections(&self, count: u64) {
+        self.connections.claim(count);
+    }
+
     /// An observer comes to it.
     pub(crate) async fn watched(self) -> Stage {
         let observer = Observer::start(&self.targets()).await.expect("observer");
