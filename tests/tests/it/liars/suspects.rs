@@ -224,26 +224,36 @@ async fn a_hostile_list_is_a_failure_and_the_kernel_is_asked_instead() {
     let mut pages = JoinSet::new();
     pages.spawn(axum::serve(page, hostile()).into_future());
     let failures = [
-        ("endless", "the body is larger than 16777216 bytes"),
-        ("slow", "it was still reading the body"),
-        ("garbage", "line 1 is no connection"),
-        ("invalid", "line 1 is no connection"),
-        ("html", "is this the right URL?"),
-        ("million", "the body is larger than 16777216 bytes"),
-        ("many", "more than 262144 connections are listed"),
-        ("missing", "status 404"),
+        // By whichever bound it meets first.
+        ("endless", &["more than 262144", "it was still reading"][..]),
+        ("slow", &["it was still reading the body"]),
+        ("garbage", &["line 1 is no connection"]),
+        ("invalid", &["line 1 is no connection"]),
+        ("html", &["is this the right URL?"]),
+        (
+            "million",
+            &[
+                "the body is larger than 16777216 bytes",
+                "it was still reading",
+            ],
+        ),
+        ("many", &["more than 262144 connections are listed"]),
+        ("missing", &["status 404"]),
     ];
     let target = |name: &'static str| {
         let gauge = format!("http://{page_at}/metrics");
         Watched::new(name, &format!(":{}", service_at.port()), &gauge)
             .with("counts", "established")
-            .with("interval", "1s")
-            .with("scrape-timeout", "1s")
+            .with("interval", "3s")
+            .with("scrape-timeout", "3s")
             .with("connections-url", &format!("http://{page_at}/{name}"))
     };
     let names = failures.iter().map(|(name, _)| *name);
     let targets: Vec<_> = names.chain(["twice", "others"]).map(target).collect();
     let observer = Observer::start(&targets).await.expect("observer");
+    // One has come and gone: of a service that nobody was ever seen to reach, nothing is said.
+    let client = TcpStream::connect(service_at).await.expect("connect");
+    drop((service.accept().await.expect("accept"), client));
     let report = async |name: &str| {
         wait::until("suspects", BOUND, async || {
             let report = observer.report(name).await?;
@@ -258,7 +268,8 @@ async fn a_hostile_list_is_a_failure_and_the_kernel_is_asked_instead() {
         let (from, total, _) = suspected(&report);
         assert_eq!((from.as_str(), total), ("kernel", 0), "{report:#}");
         let failure = report["suspects"]["failure"].as_str().expect("a failure");
-        assert!(failure.contains(why), "{name}: {failure}");
+        let is_said = why.iter().any(|words| failure.contains(words));
+        assert!(is_said, "{name}: {failure}");
         assert!(failure.len() < 400, "{name}: {failure}");
     }
     let phantom = ("phantom".to_owned(), "10.0.0.1:4242".to_owned());
