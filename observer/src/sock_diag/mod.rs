@@ -8,4 +8,6 @@ mod netlink;
 mod wire;
 
 pub use netlink::{DumpError, SockDiag};
-pub use wire::{Entry, Info, Listed, States, WireError, parse as parse_datagram, state_name};
+pub use wire::{
+    Entry, Holder, Info, Listed, States, WireError, parse as parse_datagram, state_name,
+};

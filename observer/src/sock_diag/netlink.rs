@@ -113,11 +113,7 @@ impl SockDiag {
         is_wanted: impl Fn(&Entry) -> bool,
     ) -> Result<Vec<Listed>, DumpError> {
         let request = wire::request(self.number(), port, states, false);
-        let keep = |entry| {
-            let is_wanted = is_wanted(&entry);
-            let Entry { cookie, state, .. } = entry;
-            is_wanted.then_some(Listed { cookie, state })
-        };
+        let keep = |entry| is_wanted(&entry).then(|| Listed::from(&entry));
         self.collect(&request, keep, |listed| listed.cookie)
     }
 

@@ -51,10 +51,20 @@ const REQUEST: usize = 60;
 const MESSAGE: usize = 72;
 /// `INET_DIAG_INFO`: the attribute that is a `struct tcp_info`.
 const TCP_INFO: u16 = 2;
+/// `INET_DIAG_SKV6ONLY`: the attribute of a listening IPv6 socket that is one byte, 1 if it serves no
+/// IPv4.
+const V6_ONLY: u16 = 11;
 /// `idiag_timer` of a mini socket in TIME_WAIT.
 const TIME_WAIT_TIMER: u8 = 3;
 /// `AF_INET`.
 const INET: u8 = 2;
+
+// States of `include/net/tcp_states.h`.
+const FIN_WAIT1: u8 = 4;
+const FIN_WAIT2: u8 = 5;
+const CLOSE_WAIT: u8 = 8;
+const LAST_ACK: u8 = 9;
+const CLOSING: u8 = 11;
 
 /// A set of TCP states: bit `1 << state`, as in `inet_diag_req_v2.idiag_states`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,11 +73,11 @@ pub struct States(u32);
 impl States {
     /// `TCP_LISTEN` of `include/net/tcp_states.h`.
     pub const LISTEN: Self = Self(1 << 10);
-    /// What follows ESTABLISHED: FIN_WAIT1 (4), FIN_WAIT2 (5), CLOSE_WAIT (8), LAST_ACK (9),
-    /// CLOSING (11). No TIME_WAIT: its socket is gone.
-    pub const CLOSING: Self = Self(1 << 4 | 1 << 5 | 1 << 8 | 1 << 9 | 1 << 11);
-    /// Open sockets: ESTABLISHED (1) and what follows it.
-    pub const OPEN: Self = Self(1 << 1 | Self::CLOSING.0);
+    /// What follows ESTABLISHED. No TIME_WAIT: its socket is gone.
+    pub const CLOSING: Self =
+        Self(1 << FIN_WAIT1 | 1 << FIN_WAIT2 | 1 << CLOSE_WAIT | 1 << LAST_ACK | 1 << CLOSING);
+    /// Open sockets: ESTABLISHED and what follows it.
+    pub const OPEN: Self = Self(1 << TCP_ESTABLISHED | Self::CLOSING.0);
 }
 
 /// A TCP state by the name that `ss` has for it.
@@ -95,6 +105,19 @@ pub struct Listed {
     pub cookie: u64,
     /// TCP state, `include/net/tcp_states.h`.
     pub state: u8,
+    /// Who has it.
+    pub holder: Holder,
+}
+
+/// Who has an open socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Holder {
+    /// A process: the socket is a file of its own.
+    Process,
+    /// The listening socket: nobody has accepted it yet.
+    AcceptQueue,
+    /// The kernel alone. The service has closed it and the peer has not: an orphan.
+    Kernel,
 }
 
 impl Listed {
@@ -102,6 +125,32 @@ impl Listed {
     #[must_use]
     pub const fn is_established(&self) -> bool {
         self.state == TCP_ESTABLISHED
+    }
+}
+
+impl From<&Entry> for Listed {
+    fn from(entry: &Entry) -> Self {
+        Self {
+            cookie: entry.cookie,
+            state: entry.state,
+            holder: entry.holder(),
+        }
+    }
+}
+
+impl Entry {
+    /// Who has it.
+    ///
+    /// Only a close by the service's side leads to FIN_WAIT1, FIN_WAIT2, CLOSING and LAST_ACK, and
+    /// what waits in the accept queue is closed by nobody: without a file, these states are those of
+    /// an orphan. A service that has only shut down its half still has the file.
+    #[must_use]
+    pub const fn holder(&self) -> Holder {
+        match (self.inode, self.state) {
+            (0, FIN_WAIT1 | FIN_WAIT2 | LAST_ACK | CLOSING) => Holder::Kernel,
+            (0, _) => Holder::AcceptQueue,
+            _ => Holder::Process,
+        }
     }
 }
 
@@ -124,6 +173,8 @@ pub struct Entry {
     /// Bytes not acknowledged by the peer; for a listening socket the accept queue's limit.
     #[doc(alias = "idiag_wqueue")]
     pub send_queue: u32,
+    /// Whether it is an IPv6 socket that listens and serves no IPv4 (IPV6_V6ONLY).
+    pub is_v6_only: bool,
     /// More of it, where it was asked for.
     pub info: Option<Info>,
 }
@@ -261,31 +312,40 @@ fn entry(body: &[u8]) -> Result<Option<Entry>, WireError> {
         recv_queue: number(56)?,
         send_queue: number(60)?,
         inode: number(68)?,
-        info: tcp_info(&body[MESSAGE..])?,
+        is_v6_only: attribute(&body[MESSAGE..], V6_ONLY)?
+            .is_some_and(|value| value.first() == Some(&1)),
+        info: attribute(&body[MESSAGE..], TCP_INFO)?
+            .map(tcp_info)
+            .transpose()?,
     }))
 }
 
-/// The attribute `INET_DIAG_INFO`, if it is among these.
-fn tcp_info(mut attributes: &[u8]) -> Result<Option<Info>, WireError> {
+/// The value of the first attribute of this kind, if it is among these.
+fn attribute(mut attributes: &[u8], kind: u16) -> Result<Option<&[u8]>, WireError> {
     while !attributes.is_empty() {
         let length = usize::from(u16::from_ne_bytes(field(attributes, 0)?));
         let value = attributes.get(4..length).ok_or(WireError::Malformed)?;
-        if u16::from_ne_bytes(field(attributes, 2)?) == TCP_INFO {
-            let number = |at: usize| Ok(u32::from_ne_bytes(field(value, at)?));
-            return Ok(Some(Info {
-                since_data: Duration::from_millis(number(52)?.into()),
-                since_ack: Duration::from_millis(number(56)?.into()),
-                rtt: Duration::from_micros(number(68)?.into()),
-                bytes_acked: u64::from_ne_bytes(field(value, 120)?),
-                bytes_received: u64::from_ne_bytes(field(value, 128)?),
-                bytes_sent: u64::from_ne_bytes(field(value, 200)?),
-            }));
+        if u16::from_ne_bytes(field(attributes, 2)?) == kind {
+            return Ok(Some(value));
         }
         attributes = attributes
             .get(length.next_multiple_of(4)..)
             .unwrap_or_default();
     }
     Ok(None)
+}
+
+/// Reads a `struct tcp_info`.
+fn tcp_info(value: &[u8]) -> Result<Info, WireError> {
+    let number = |at: usize| Ok(u32::from_ne_bytes(field(value, at)?));
+    Ok(Info {
+        since_data: Duration::from_millis(number(52)?.into()),
+        since_ack: Duration::from_millis(number(56)?.into()),
+        rtt: Duration::from_micros(number(68)?.into()),
+        bytes_acked: u64::from_ne_bytes(field(value, 120)?),
+        bytes_received: u64::from_ne_bytes(field(value, 128)?),
+        bytes_sent: u64::from_ne_bytes(field(value, 200)?),
+    })
 }
 
 fn field<const N: usize>(bytes: &[u8], at: usize) -> Result<[u8; N], WireError> {
@@ -409,6 +469,41 @@ mod tests {
         assert_eq!(info.since_data, Duration::from_millis(7));
         assert_eq!(info.rtt, Duration::from_micros(9));
         assert_eq!((info.bytes_received, info.bytes_sent), (11, 13));
+    }
+
+    #[test]
+    fn a_socket_of_ipv6_alone_says_so() {
+        // INET_DIAG_SKV6ONLY, one byte and its padding.
+        let attribute = |value| [5, 0, 11, 0, value, 0, 0, 0];
+        for (attributes, is_v6_only) in [
+            (&attribute(1)[..], true),
+            (&attribute(0), false),
+            (&[], false),
+        ] {
+            let entry = parsed(&answer(Ipv6Addr::UNSPECIFIED.into(), 0, attributes))[0];
+            assert_eq!(entry.is_v6_only, is_v6_only);
+        }
+    }
+
+    #[test]
+    fn without_a_file_a_socket_is_the_kernels_or_the_accept_queues() {
+        let of = |inode, state| {
+            let entry = parsed(&answer(V4, 0, &[]))[0];
+            Entry {
+                inode,
+                state,
+                ..entry
+            }
+            .holder()
+        };
+        for state in [FIN_WAIT1, FIN_WAIT2, CLOSING, LAST_ACK] {
+            assert_eq!(of(0, state), Holder::Kernel);
+            assert_eq!(of(7, state), Holder::Process);
+        }
+        for state in [TCP_ESTABLISHED, CLOSE_WAIT] {
+            assert_eq!(of(0, state), Holder::AcceptQueue);
+            assert_eq!(of(7, state), Holder::Process);
+        }
     }
 
     proptest! {

@@ -115,13 +115,18 @@ impl Listing {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sock_diag::Holder;
 
     fn check(dumps: &[&[(u64, u8)]], opened_left_closed: (u64, u64, u64)) {
         let mut listing = Listing::default();
         for dump in dumps {
             let listed: Vec<_> = dump
                 .iter()
-                .map(|&(cookie, state)| Listed { cookie, state })
+                .map(|&(cookie, state)| Listed {
+                    cookie,
+                    state,
+                    holder: Holder::Process,
+                })
                 .collect();
             listing.update(&listed);
         }
