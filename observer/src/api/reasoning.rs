@@ -64,6 +64,9 @@ pub struct CountsReport {
     pub lost_left: u64,
     /// In the accept queue, where that matters.
     pub waiting: u64,
+    /// Not closed, and closed by the service before the window; known after it.
+    #[serde(default)]
+    pub orphans: u64,
 }
 
 impl Reasoning {
@@ -130,6 +133,7 @@ impl CountsReport {
             lost_entered,
             lost_left,
             waiting,
+            orphans,
             arrived: _,
             unheard_closed: _,
         } = *counts;
@@ -142,6 +146,7 @@ impl CountsReport {
             lost_entered,
             lost_left,
             waiting,
+            orphans,
         }
     }
 }
@@ -157,12 +162,14 @@ impl fmt::Display for CountsReport {
             lost_entered,
             lost_left,
             waiting,
+            orphans,
         } = self;
         write!(
             f,
             "opened {opened}, ended {ended}, closed {closed}, \
              doubtful {doubtful_entered} less {doubtful_left}, \
-             lost {lost_entered} less {lost_left}, waiting {waiting}"
+             lost {lost_entered} less {lost_left}, waiting {waiting}, \
+             orphans {orphans}"
         )
     }
 }

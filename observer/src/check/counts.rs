@@ -33,9 +33,45 @@ pub struct Counts {
     /// Connections in the accept queue, which the service cannot know yet, as measured after
     /// `opened` was read; 0 where the gauge counts them.
     pub waiting: u64,
+    /// Connections that are open by these counts, and that an honest service has long ceased to
+    /// count: see `closing`. Known at the end of a window only.
+    pub orphans: u64,
 }
 
 impl Counts {
+    /// Both together.
+    #[must_use]
+    pub const fn plus(self, other: &Self) -> Self {
+        Self {
+            arrived: self.arrived.wrapping_add(other.arrived),
+            opened: self.opened.wrapping_add(other.opened),
+            ended: self.ended.wrapping_add(other.ended),
+            closed: self.closed.wrapping_add(other.closed),
+            doubtful_entered: self.doubtful_entered.wrapping_add(other.doubtful_entered),
+            doubtful_left: self.doubtful_left.wrapping_add(other.doubtful_left),
+            lost_entered: self.lost_entered.wrapping_add(other.lost_entered),
+            lost_left: self.lost_left.wrapping_add(other.lost_left),
+            waiting: self.waiting.wrapping_add(other.waiting),
+            orphans: self.orphans.wrapping_add(other.orphans),
+        }
+    }
+
+    /// The same connections, of which each may or may not be the service's.
+    #[must_use]
+    pub const fn all_doubtful(self) -> Self {
+        Self {
+            arrived: self.arrived,
+            opened: 0,
+            ended: 0,
+            closed: 0,
+            doubtful_entered: self.doubtful_entered.wrapping_add(self.opened),
+            doubtful_left: self.doubtful_left.wrapping_add(self.closed),
+            lost_entered: 0,
+            lost_left: 0,
+            ..self
+        }
+    }
+
     /// Opened and not closed for good.
     #[must_use]
     pub const fn open(&self) -> u64 {

@@ -37,6 +37,9 @@ impl Interval {
     /// What waits in the accept queue lowers the fewest and not the most: some of it may have been
     /// aborted there, and is among the closed already. Taken off twice, it would make an honest
     /// claim look like too much.
+    ///
+    /// What the service had closed before the window, and the kernel not until it ended, is in
+    /// neither.
     #[must_use]
     pub fn between(before: &Sample, after: &Sample, young: u64) -> Self {
         let Counts {
@@ -51,11 +54,11 @@ impl Interval {
         let lost = difference(later.lost_entered, lost_left);
         let doubtful = difference(later.doubtful_entered, doubtful_left);
         let stayed = difference(opened, later.ended) + young.cast_signed();
-        let low = stayed - lost - waiting.cast_signed();
-        let high = difference(later.opened, closed) + doubtful;
+        let low = (stayed - lost - waiting.cast_signed()).max(0);
+        let high = difference(later.opened, closed) + doubtful - later.orphans.cast_signed();
         Self {
-            low: low.max(0),
-            high: high.max(0),
+            low,
+            high: high.max(low),
         }
     }
 

@@ -5,6 +5,7 @@
 //!
 //! - `counts`: what is open is a difference of monotonic counts; samples of them over time.
 //! - `interval`: the fewest and the most connections that an honest service can claim.
+//! - `closing`: which closing sockets the service holds, and which it has closed itself.
 //! - `verdict`: agree, over, under, unsettled or blind: the words.
 //! - `evidence`: what the recent checks leave of the drift, and when that is a verdict.
 //! - `judge`: which reason goes before which, and whom a check is held against.
@@ -12,6 +13,7 @@
 //! - `suspects`: which sockets a drift is likely about.
 //! - `history` and `shape`: what the last checks found, and what is the likely cause.
 
+mod closing;
 mod counts;
 mod evidence;
 mod history;
@@ -26,6 +28,7 @@ mod tests;
 mod trust;
 mod verdict;
 
+pub use closing::{ClosingKind, ClosingSocket, ClosingSockets};
 pub use counts::{Counts, Lives, Sample, Samples};
 pub use evidence::{Confirmation, Evidence};
 pub use history::{History, Record, Widening, Window};

@@ -26,6 +26,8 @@ struct Connection {
     /// The earliest sign of its end that there was.
     ended: i64,
     closed: i64,
+    /// When the service closed it, if that is known: from then on it is an orphan.
+    given_up: Option<i64>,
     /// The service's own moments.
     incremented: i64,
     decremented: i64,
@@ -50,46 +52,53 @@ fn connection() -> impl Strategy<Value = Connection> {
     (
         -2_000..LAST,
         life,
-        prop_oneof![3 => Just(0), 1 => 0..4_000_i64],
+        prop_oneof![3 => Just(0), 1 => 0..4_000_i64, 1 => 0..15_000_i64],
         -SETTLE..=SETTLE,
         0.0..=1.0,
         0..8_u8,
         0.0..1.0,
+        prop::option::of(0.0..=1.0),
     )
-        .prop_map(|(opened, life, closing, early, when, kind, part)| {
-            let ended = opened + life;
-            let closed = ended + closing;
-            let within = |from: i64, to: i64| from + ((to - from) as f64 * part) as i64;
-            let (past, accepted) = match kind {
-                0 => (Past::Doubtful(within(opened, closed + 1_000)), opened),
-                1 => {
-                    let lost = within(opened, ended);
-                    (Past::Lost(lost, within(lost, closed)), opened)
+        .prop_map(
+            |(opened, life, closing, early, when, kind, part, given_up)| {
+                let ended = opened + life;
+                let closed = ended + closing;
+                let within = |from: i64, to: i64| from + ((to - from) as f64 * part) as i64;
+                let (past, accepted) = match kind {
+                    0 => (Past::Doubtful(within(opened, closed + 1_000)), opened),
+                    1 => {
+                        let lost = within(opened, ended);
+                        (Past::Lost(lost, within(lost, closed)), opened)
+                    }
+                    2 => {
+                        let accepted = within(opened, closed + 4_000);
+                        (Past::Waiting(accepted), accepted)
+                    }
+                    _ => (Past::Known, opened),
+                };
+                let incremented = accepted + early;
+                let given_up = given_up
+                    .filter(|_| !matches!(past, Past::Waiting(_)))
+                    .map(|part: f64| ended + (closing as f64 * part) as i64);
+                let (from, to) = (ended - SETTLE, given_up.unwrap_or(closed) + SETTLE);
+                // One that ended in the accept queue is dropped as soon as it is accepted.
+                let decremented = (from + ((to - from) as f64 * when) as i64).max(incremented);
+                let decremented = if accepted > ended {
+                    incremented
+                } else {
+                    decremented
+                };
+                Connection {
+                    opened,
+                    ended,
+                    closed,
+                    given_up,
+                    incremented,
+                    decremented,
+                    past,
                 }
-                2 => {
-                    let accepted = within(opened, closed + 4_000);
-                    (Past::Waiting(accepted), accepted)
-                }
-                _ => (Past::Known, opened),
-            };
-            let incremented = accepted + early;
-            let (from, to) = (ended - SETTLE, closed + SETTLE);
-            // One that ended in the accept queue is dropped as soon as it is accepted.
-            let decremented = (from + ((to - from) as f64 * when) as i64).max(incremented);
-            let decremented = if accepted > ended {
-                incremented
-            } else {
-                decremented
-            };
-            Connection {
-                opened,
-                ended,
-                closed,
-                incremented,
-                decremented,
-                past,
-            }
-        })
+            },
+        )
 }
 
 impl Connection {
@@ -105,6 +114,20 @@ impl Connection {
             }
             _ => (self.opened, self.ended, self.closed),
         }
+    }
+
+    /// As a dump has it that is taken at `moment`; none where it is not closing.
+    fn closing(&self, cookie: u64, moment: i64) -> Option<ClosingSocket> {
+        if moment < self.ended || self.closed <= moment {
+            return None;
+        }
+        let is_orphan = self.given_up.is_some_and(|given_up| given_up <= moment);
+        let kind = match self.past {
+            _ if !is_orphan => ClosingKind::Held,
+            Past::Doubtful(found) if moment < found => ClosingKind::Orphan(IsCounted::Doubtful),
+            _ => ClosingKind::Orphan(IsCounted::Yes),
+        };
+        Some(ClosingSocket { cookie, kind })
     }
 
     /// When it becomes doubtful and is no longer.
@@ -151,6 +174,7 @@ fn read(traffic: &[Connection], base: Instant, began: i64, moments: &[i64; 8]) -
         lost_left: count(6, &|connection| connection.lost().1),
         unheard_closed: 0,
         waiting: waiting.count() as u64,
+        orphans: 0,
     };
     let longest = moments.iter().copied().max().unwrap_or(0);
     Sample {
@@ -265,17 +289,26 @@ fn checks(
         began += moments.iter().max().unwrap_or(&0) + gap;
     }
     let mut started = 0;
+    let mut closing = ClosingSockets::default();
     let mut checks = Vec::new();
     for (pause, length, moments) in scrapes {
         started += pause;
         let finished = started + length;
         let moments = moments.map(|part| started + (*length as f64 * part) as i64);
-        let before = all.before(after(base, started - SETTLE));
+        let begins = after(base, started - SETTLE);
         let later = all.after(after(base, finished + SETTLE));
-        if let (Some(before), Some(later)) = (before, later) {
+        if let (Some(before), Some(mut later)) = (all.before(begins), later.copied()) {
+            // Some time after the counts were read.
+            let dumped = finished + SETTLE + 2_700;
+            let sockets = traffic.iter().zip(1..);
+            let dump: Vec<_> = sockets
+                .filter_map(|(connection, cookie)| connection.closing(cookie, dumped))
+                .collect();
+            closing.note(&dump, after(base, dumped));
+            later.counts.orphans = closing.orphans(begins);
             checks.push(Check {
                 claim: honest_claim(traffic, moments) + drift,
-                interval: Interval::between(before, later, all.surely_young(before, later)),
+                interval: Interval::between(before, &later, all.surely_young(before, &later)),
                 at: SystemTime::UNIX_EPOCH + Duration::from_millis(started as u64),
             });
         }

@@ -112,7 +112,7 @@ fn window(reasoning: &Reasoning) -> Markup {
     }
 }
 
-fn counts(counts: CountsReport) -> [(&'static str, u64); 8] {
+fn counts(counts: CountsReport) -> [(&'static str, u64); 9] {
     let CountsReport {
         opened,
         ended,
@@ -122,6 +122,7 @@ fn counts(counts: CountsReport) -> [(&'static str, u64); 8] {
         lost_entered,
         lost_left,
         waiting,
+        orphans,
     } = counts;
     [
         ("opened", opened),
@@ -132,6 +133,7 @@ fn counts(counts: CountsReport) -> [(&'static str, u64); 8] {
         ("became lost", lost_entered),
         ("no longer lost", lost_left),
         ("waiting", waiting),
+        ("orphans", orphans),
     ]
 }
 
