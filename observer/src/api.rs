@@ -185,7 +185,7 @@ impl TargetReport {
     pub fn of(target: &Target) -> Self {
         let observation = target.observation();
         let bounds = observation.finding.drift;
-        let (config, health) = (&target.config, target.watched.health());
+        let (config, health) = (&target.config, target.endpoints.health());
         Self {
             name: config.name.clone(),
             sentence: sentence::sentence(target, &observation),

@@ -1,11 +1,12 @@
 //! The command line: which command, and the configuration that flags, environment and file give
 //! together.
 //!
-//! Two steps. [`parse`] does no I/O beyond the environment; [`Sources::load`] reads the file and
-//! puts flags over environment over file. What the commands do is not known here.
+//! Two steps. [`parse`] does no I/O beyond the environment; [`Sources::load`] reads the file, asks
+//! for the addresses of hosts and puts flags over environment over file. What the commands do is not known here.
 
 use std::ffi::OsString;
 use std::io;
+use std::net::{IpAddr, ToSocketAddrs as _};
 use std::path::{Path, PathBuf};
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
@@ -296,7 +297,7 @@ impl Sources {
     pub fn load_at(self, level: Level) -> Result<Config, LoadError> {
         let mut settings = self.settings()?;
         settings.log.level.get_or_insert(level);
-        Ok(settings.into_config()?)
+        Ok(settings.into_config(&addresses)?)
     }
 
     /// The same, where there need not be a target.
@@ -304,7 +305,7 @@ impl Sources {
     /// # Errors
     /// As [`Self::load`].
     pub fn load_any(self) -> Result<Config, LoadError> {
-        Ok(self.settings()?.into_config_of_host()?)
+        Ok(self.settings()?.into_config_of_host(&addresses)?)
     }
 
     fn settings(self) -> Result<Settings, LoadError> {
@@ -335,6 +336,12 @@ impl Sources {
         settings.log = log.or(settings.log);
         Ok(settings)
     }
+}
+
+/// The addresses of a host, as the system's resolver has them.
+fn addresses(host: &str) -> io::Result<Vec<IpAddr>> {
+    let found = (host, 0).to_socket_addrs()?;
+    Ok(found.map(|address| address.ip()).collect())
 }
 
 fn read_file(path: &Path) -> Result<String, LoadError> {
@@ -560,7 +567,7 @@ mod tests {
     #[test]
     fn a_bad_value_says_what_is_expected() {
         let text = |flags: &[&str]| parse_line(&["run"], flags).unwrap_err().text;
-        assert!(text(&["--listen", "3000"]).contains("expected :PORT or ADDRESS:PORT"));
+        assert!(text(&["--listen", "[::1]3000"]).contains("expected :PORT or ADDRESS:PORT"));
         assert!(text(&["--gauge", "g{x=~\"(\"}"]).contains("unclosed group"));
         assert!(text(&["--interval", "5"]).contains("such as 100ms, 5s or 1m30s"));
         assert!(text(&["--kernel.max-sockets", "0"]).contains("from 1 to 4194304"));

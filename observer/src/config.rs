@@ -8,9 +8,11 @@ mod claimed;
 mod error;
 mod file;
 mod general;
+mod listen;
 mod settings;
 mod value;
 
+use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -21,10 +23,10 @@ use url::Url;
 use crate::claim::{Access, Freshness, Selection};
 pub use error::{ConfigError, Place, TargetProblem};
 pub use general::{KernelSettings, LogSettings, WebSettings};
+pub use listen::{Listen, Listens, MAX_LISTENS, Resolver, WrittenListen};
 pub use settings::{Settings, TargetSettings};
 pub use value::{
-    Cgroup, HttpUrl, Listen, Name, Netns, Percent, Span, Text, ValueError, WebAddress, Whole,
-    Within,
+    Cgroup, HttpUrl, Name, Netns, Percent, Span, Text, ValueError, WebAddress, Whole, Within,
 };
 
 /// Most targets of one observer.
@@ -53,6 +55,15 @@ impl Config {
     /// A commented configuration file with every setting at its default, and a target to fill in.
     pub fn default_text() -> &'static str {
         include_str!("config/default.toml")
+    }
+
+    /// How many addresses the targets listen on, each counted once.
+    fn places(&self) -> usize {
+        let places = self.targets.iter().flat_map(|target| {
+            let listens = target.listen.iter();
+            listens.map(|listen| (&target.netns, listen))
+        });
+        places.collect::<HashSet<_>>().len()
     }
 }
 
@@ -97,8 +108,8 @@ pub struct Log {
 pub struct Target {
     /// Unique; the label `target`.
     pub name: String,
-    /// What it listens on.
-    pub listen: Listen,
+    /// What it listens on: at least one address; the connections are summed.
+    pub listen: Listens,
     /// The network namespace of its sockets.
     pub netns: Netns,
     /// Where it publishes its gauge: at least one; the claims are summed.
@@ -212,7 +223,12 @@ mod tests {
     const TARGET: &str = "[[target]]\nlisten = \":3000\"\ngauge-url = [\"http://h/metrics\"]\n";
 
     fn read(text: &str) -> Result<Config, ConfigError> {
-        Settings::from_toml("observer.toml", text)?.into_config()
+        Settings::from_toml("observer.toml", text)?.into_config(&nobody)
+    }
+
+    /// Who knows no name.
+    fn nobody(name: &str) -> std::io::Result<Vec<std::net::IpAddr>> {
+        Err(std::io::Error::other(format!("nobody knows {name}")))
     }
 
     /// The message for one line that is added to a good target.
@@ -223,14 +239,17 @@ mod tests {
     #[test]
     fn the_default_file_says_the_defaults() {
         let settings = Settings::from_toml("default", Config::default_text()).unwrap();
-        assert_eq!(settings.clone().into_config(), Err(ConfigError::NoTarget));
+        assert_eq!(
+            settings.clone().into_config(&nobody),
+            Err(ConfigError::NoTarget)
+        );
         let bare = read(TARGET).unwrap();
         let target = Settings::from_toml("bare", TARGET).unwrap().targets;
         let said = Settings {
             targets: target,
             ..settings
         }
-        .into_config()
+        .into_config(&nobody)
         .unwrap();
         assert_eq!(said, bare);
     }
@@ -312,8 +331,8 @@ mod tests {
             (Duration::from_secs(60), 100)
         );
         assert_eq!(
-            (other.name.as_str(), other.listen.address),
-            ("port-3000", None)
+            (other.name.as_str(), other.listen.to_string().as_str()),
+            ("port-3000", ":3000")
         );
         assert_eq!(other.netns.to_string(), "path:/run/netns/x");
     }
@@ -433,24 +452,48 @@ mod tests {
     }
 
     #[test]
-    fn each_listen_is_a_port_with_or_without_an_address() {
-        for (text, expected) in [
-            (":3000", Some(":3000")),
-            ("127.0.0.1:3000", Some("127.0.0.1:3000")),
-            ("[::]:3000", Some("[::]:3000")),
-            ("3000", None),
-            (":0", None),
-            (":65536", None),
-            (":+1", None),
-            (":", None),
-            ("localhost:3000", None),
-            ("::1:3000", None),
-            ("127.0.0.1", None),
-        ] {
-            let listen = text.parse::<Listen>().map(|listen| listen.to_string());
-            assert_eq!(listen.ok().as_deref(), expected, "{text}");
-        }
+    fn listen_is_one_address_or_a_list_and_names_are_resolved() {
+        let listen = |value: &str| {
+            let text = TARGET.replace("\":3000\"", value);
+            read(&text).map(|config| config.targets[0].listen.to_string())
+        };
+        assert_eq!(listen("\"[::]:80\"").unwrap(), ":80");
+        assert_eq!(listen("[\":80\", \"*:443\"]").unwrap(), ":80, :443");
+        let both = "127.0.0.1:80, [::1]:80";
+        assert_eq!(listen("\"localhost:80\"").unwrap(), both);
+        let refused = |value: &str, hint: &str| {
+            let error = listen(value).unwrap_err().to_string();
+            assert!(error.starts_with("observer.toml:"), "{value}: {error}");
+            assert!(error.contains(hint), "{value}: {error}");
+        };
+        refused("[]", "has no listen");
+        refused("80", "a string or a list of strings");
+        refused("[80]", "a string");
+        refused("\":65536\"", "2:10: a port is at most 65535");
+        refused("[\":80\", \"localhost\"]", "2:10: add the port");
+        let unknown = "the host \"chat\" of listen is not known (nobody knows chat)";
+        refused("\"chat:80\"", unknown);
+        let many: String = (1..=65).map(|port| format!("\":{port}\", ")).collect();
+        refused(&format!("[{many}]"), "65 addresses to listen on");
         assert_eq!(":0".parse::<WebAddress>().unwrap().0.to_string(), "[::]:0");
+    }
+
+    #[test]
+    fn the_addresses_of_all_targets_are_bounded() {
+        let many: String = (0..65)
+            .map(|n| {
+                let ports: String = (1..=4)
+                    .map(|port| format!("\":{}\", ", n * 4 + port))
+                    .collect();
+                let target = TARGET.replace("\":3000\"", &format!("[{ports}]"));
+                format!("{target}name = \"n{n}\"\n")
+            })
+            .collect();
+        let error = read(&many).unwrap_err().to_string();
+        assert!(error.contains("260 addresses"), "{error}");
+        // Several gauges of one place take one of them.
+        let (fewer, _) = many.rsplit_once("[[target]]").unwrap();
+        assert!(read(fewer).is_ok());
     }
 
     #[test]

@@ -12,7 +12,7 @@ use crate::{
     config::{self, Cgroup, Config, Counts},
     netns::NetworkNamespace,
     probe::{self, LoadError, Options, Probe, chain},
-    watch::endpoint::Endpoint,
+    watch::{dumps::Listeners, endpoint::Endpoint, endpoints::Endpoints},
 };
 
 /// How a check came out.
@@ -201,8 +201,8 @@ async fn examine_target(target: &config::Target) -> Vec<Line> {
         Status::Ok,
         format!("net:[{}]", netns.inode()),
     )];
-    lines.push(match Endpoint::of(target) {
-        Ok(endpoint) => listening(&name("listen"), target, &endpoint),
+    lines.push(match Endpoints::open(target) {
+        Ok(endpoints) => listening(&name("listen"), target, &endpoints),
         Err(error) => line(name("sock_diag"), Status::Fail, chain(&error))
             .fix("load the kernel module inet_diag (and tcp_diag)"),
     });
@@ -210,8 +210,8 @@ async fn examine_target(target: &config::Target) -> Vec<Line> {
     lines
 }
 
-fn listening(name: &str, target: &config::Target, endpoint: &Endpoint) -> Line {
-    match endpoint.listeners() {
+fn listening(name: &str, target: &config::Target, endpoints: &[Endpoint]) -> Line {
+    match Listeners::of(endpoints) {
         Ok(listeners) if listeners.cookies.is_empty() => line(
             name,
             Status::Fail,
@@ -219,7 +219,7 @@ fn listening(name: &str, target: &config::Target, endpoint: &Endpoint) -> Line {
         )
         .fix(format!(
             "check the port and the network namespace: `ss -ltn sport = :{}`",
-            target.listen.port
+            target.listen.port()
         )),
         Ok(listeners) => line(
             name,

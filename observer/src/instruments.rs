@@ -85,7 +85,7 @@ catalogue! {
     UNACCEPTED Gauge "kernel_unaccepted_connections" ["target"]
         "Established connections that nobody has accepted yet."
     HELD Gauge "kernel_held_connections" ["target"]
-        "Connections that left ESTABLISHED longer than settle ago and are not closed."
+        "Connections that left ESTABLISHED longer than settle ago and that the service has not closed."
     SOCKETS Gauge "kernel_sockets" ["target", "state"]
         "Open sockets by TCP state, as sock_diag listed them at the last survey."
     OPENED Counter "kernel_connections_opened_total" ["target"]
@@ -245,7 +245,7 @@ fn set_program(program: &ProgramReport) {
 
 fn set_target(target: &Target) {
     let name = target.config.name.clone();
-    let (health, observation) = (target.watched.health(), target.observation());
+    let (health, observation) = (target.endpoints.health(), target.observation());
     set_counts(target, &observation);
     set_check(&name, &observation);
     let interval = target.config.interval.as_secs_f64();
@@ -263,11 +263,11 @@ fn set_target(target: &Target) {
             let state = state_name(*state);
             gauge!(SOCKETS, "target" => name.clone(), "state" => state).set(*count as f64);
         }
-        if target.watched.endpoint.has_programs() {
+        if target.endpoints.has_programs() {
             gauge!(DISAGREEMENT, "target" => name.clone()).set(survey.disagreement as f64);
         }
     }
-    if target.watched.endpoint.has_programs() {
+    if target.endpoints.has_programs() {
         counter!(REPAIRS, "target" => name).absolute(health.repairs);
     }
 }
@@ -288,7 +288,7 @@ fn set_counts(target: &Target, observation: &Observation) {
             gauge!(CONNECTIONS, "target" => name.clone(), "class" => class).set(count as f64);
         }
     }
-    if !target.watched.endpoint.has_programs() {
+    if !target.endpoints.has_programs() {
         return;
     }
     counter!(OPENED, "target" => name.clone()).absolute(tally.opened);
@@ -354,7 +354,10 @@ fn durations(watch: &Watch) -> String {
     for target in &watch.targets {
         // Of a set of characters that needs no escape: `config` sees to that.
         let name = &target.config.name;
-        if let Some(durations) = watch.kernel.durations(target.watched.endpoint.index()) {
+        if let Some(durations) = target
+            .endpoints
+            .durations(|index| watch.kernel.durations(index))
+        {
             write_histogram(&mut samples, name, &durations);
         }
     }

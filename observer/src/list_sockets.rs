@@ -9,7 +9,7 @@ use observer::{
     config::{Config, Target},
     printable::printable,
     sockets::{self, Query},
-    watch::endpoint::Endpoint,
+    watch::endpoints::Endpoints,
 };
 
 use crate::run;
@@ -68,8 +68,8 @@ async fn ask(config: &Config, target: &Target, query: Query) -> anyhow::Result<O
 }
 
 fn look(target: &Target, query: Query) -> anyhow::Result<SocketList> {
-    let endpoint = Endpoint::of(target)?;
-    Ok(sockets::list(&endpoint, query)?)
+    let endpoints = Endpoints::open(target)?;
+    Ok(sockets::list(&endpoints, query)?)
 }
 
 fn write_table(text: &mut String, name: &str, list: &SocketList) {

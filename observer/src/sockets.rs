@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use crate::{
     api::{SocketList, SocketReport},
-    sock_diag::{Entry, state_name},
+    sock_diag::{Entry, Holder, state_name},
     watch::endpoint::{Endpoint, WitnessError},
 };
 
@@ -93,27 +93,34 @@ pub fn readable(seconds: Option<f64>) -> String {
     }
 }
 
-/// Lists an endpoint's open sockets. However many there are, it keeps no more of them than it lists.
+/// Lists the open sockets of these endpoints. However many there are, it keeps no more of them than it
+/// lists.
 ///
 /// # Errors
 /// When a witness fails.
-pub fn list(endpoint: &Endpoint, query: Query) -> Result<SocketList, WitnessError> {
+pub fn list<'a>(
+    endpoints: impl IntoIterator<Item = &'a Endpoint>,
+    query: Query,
+) -> Result<SocketList, WitnessError> {
     let now = clock_gettime(ClockId::Monotonic);
     let now = Duration::new(now.tv_sec.unsigned_abs(), now.tv_nsec as u32);
     let sort = query.sort.unwrap_or_default();
     let mut greatest = Greatest::new(query.limit.unwrap_or(100).min(MOST));
-    let are_matching = endpoint.details(
-        |_| true,
-        |entry, tracked| {
-            let class = ClassName::of(entry, tracked);
-            let is_matching = query.class.is_none_or(|wanted| wanted == class);
-            if is_matching {
-                let rank = (sort.rank(entry, tracked, now), Reverse(entry.cookie));
-                greatest.offer(rank, || (*entry, tracked.copied()));
-            }
-            is_matching
-        },
-    )?;
+    let mut are_matching = Vec::new();
+    for endpoint in endpoints {
+        are_matching.append(&mut endpoint.details(
+            |_| true,
+            |entry, tracked| {
+                let class = ClassName::of(entry, tracked);
+                let is_matching = query.class.is_none_or(|wanted| wanted == class);
+                if is_matching {
+                    let rank = (sort.rank(entry, tracked, now), Reverse(entry.cookie));
+                    greatest.offer(rank, || (*entry, tracked.copied()));
+                }
+                is_matching
+            },
+        )?);
+    }
     let sockets = greatest.into_list().into_iter();
     Ok(SocketList {
         total: are_matching.len(),
@@ -184,8 +191,7 @@ fn report(entry: &Entry, tracked: Option<&Socket>, now: Duration) -> SocketRepor
         state: state_name(entry.state).to_owned(),
         class: class.name().to_owned(),
         is_tracked: tracked.is_some(),
-        // An established socket without a file is one that nobody has accepted.
-        is_accepted: class == ClassName::Closing || entry.inode != 0,
+        is_accepted: entry.holder() != Holder::AcceptQueue,
         age_seconds: tracked.and_then(|socket| since(socket.opened_at)),
         upgraded_seconds: tracked.and_then(|socket| since(socket.upgraded_at)),
         silence_seconds: entry.info.map(|info| info.silence().as_secs_f64()),

@@ -54,7 +54,9 @@ impl Watched {
         self.with_toml("gauge-url", &format!("['{}']", urls.join("', '")))
     }
 
-    fn with_toml(mut self, key: &str, value: &str) -> Self {
+    /// With a setting of its own that is written in TOML.
+    #[must_use]
+    pub fn with_toml(mut self, key: &str, value: &str) -> Self {
         let start = format!("{key} = ");
         let mut text = String::new();
         for line in self.text.lines().filter(|line| !line.starts_with(&start)) {

@@ -64,13 +64,30 @@ impl Scripted {
     /// # Errors
     /// The kernel refuses the address.
     pub fn listen(address: SocketAddr, backlog: u32) -> Result<Self> {
-        let socket = if address.is_ipv4() {
-            TcpSocket::new_v4()
-        } else {
-            TcpSocket::new_v6()
-        }
-        .context("make a socket")?;
+        let socket = Self::socket(address)?;
         socket.set_reuseaddr(true).context("set SO_REUSEADDR")?;
+        Self::on(socket, address, backlog)
+    }
+
+    /// As [`Self::listen`], where others of its kind may listen as well (SO_REUSEPORT).
+    ///
+    /// # Errors
+    /// The kernel refuses the address.
+    pub fn share(address: SocketAddr, backlog: u32) -> Result<Self> {
+        let socket = Self::socket(address)?;
+        socket.set_reuseport(true).context("set SO_REUSEPORT")?;
+        Self::on(socket, address, backlog)
+    }
+
+    fn socket(address: SocketAddr) -> Result<TcpSocket> {
+        let socket = match address {
+            SocketAddr::V4(_) => TcpSocket::new_v4(),
+            SocketAddr::V6(_) => TcpSocket::new_v6(),
+        };
+        socket.context("make a socket")
+    }
+
+    fn on(socket: TcpSocket, address: SocketAddr, backlog: u32) -> Result<Self> {
         let what = || format!("listen on {address}");
         socket.bind(address).with_context(what)?;
         let listener = socket.listen(backlog).with_context(what)?;

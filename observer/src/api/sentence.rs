@@ -120,11 +120,11 @@ fn blindness(target: &Target, observation: &Observation, reason: Blind) -> Strin
         Blind::Lost if observation.finding.rule == Rule::TooWide => vain(target, observation),
         Blind::Lost => "the kernel's counts have lost a connection".to_owned(),
         Blind::NoNamespace => target
-            .watched
+            .endpoints
             .health()
             .absence
             .unwrap_or_else(|| "its network namespace is not there".to_owned()),
-        Blind::NotListening => format!("nothing listens on {}", target.config.listen),
+        Blind::NotListening => not_listening(target, observation),
         Blind::Restarted => "the service was just restarted".to_owned(),
         Blind::TooWide => vain(target, observation),
         Blind::EgressUnseen => {
@@ -195,5 +195,19 @@ fn why_so_wide(target: &Target, window: &Window) -> String {
         Widening::Missing(count) => {
             format!(": the kernel did not show the programs up to {count} events")
         }
+    }
+}
+
+/// Why nothing can listen there, or that nothing does.
+fn not_listening(target: &Target, observation: &Observation) -> String {
+    let listeners = observation.listeners.as_ref();
+    let absent = listeners.and_then(|listeners| listeners.absent_addresses.first());
+    let listen = &target.config.listen;
+    match absent {
+        Some(address) => format!(
+            "nothing can listen on {listen}: the host does not have the address {address} \
+             (`ip address` lists those that it has)"
+        ),
+        None => format!("nothing listens on {listen}"),
     }
 }

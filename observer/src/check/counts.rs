@@ -51,6 +51,7 @@ impl Counts {
             doubtful_left: self.doubtful_left.wrapping_add(other.doubtful_left),
             lost_entered: self.lost_entered.wrapping_add(other.lost_entered),
             lost_left: self.lost_left.wrapping_add(other.lost_left),
+            unheard_closed: self.unheard_closed.wrapping_add(other.unheard_closed),
             waiting: self.waiting.wrapping_add(other.waiting),
             orphans: self.orphans.wrapping_add(other.orphans),
         }

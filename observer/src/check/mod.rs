@@ -25,6 +25,8 @@ mod shape;
 mod suspects;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod traffic;
 mod trust;
 mod verdict;
 

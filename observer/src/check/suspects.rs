@@ -41,8 +41,8 @@ pub struct Seen {
     pub peer: SocketAddr,
     /// Whether the gauge counts it.
     pub is_counted: IsCounted,
-    /// Whether it is ESTABLISHED.
-    pub is_established: bool,
+    /// Whether it is closing, and the service has not closed it.
+    pub is_held: bool,
     /// Whether the service has accepted it.
     pub is_accepted: bool,
     /// Its class, where one is known.
@@ -62,7 +62,8 @@ pub enum Kind {
     Phantom,
     /// The kernel has it, and the service does not list it.
     Uncounted,
-    /// It left ESTABLISHED more than `settle` ago and is not closed: the peer has gone.
+    /// It left ESTABLISHED more than `settle` ago, and the service has not closed it: the peer has
+    /// gone.
     Held,
     /// The kernel has it, and the service has not accepted it for more than `settle`.
     Unaccepted,
@@ -162,7 +163,7 @@ impl Suspects {
             .collect();
         for (was, is) in twice(seen_earlier, seen_later) {
             let is_counted = [was, is].map(|seen| seen.is_counted) == [IsCounted::Yes; 2];
-            if !was.is_established && !is.is_established {
+            if was.is_held && is.is_held {
                 suspects.push(is.suspect(Kind::Held));
             } else if is_counted && !peers.contains(&is.peer) {
                 let kind = if was.is_accepted || is.is_accepted {
@@ -187,7 +188,7 @@ impl Suspects {
             let was = before.get(&is.cookie);
             let is_counted = is.is_counted == IsCounted::Yes;
             let is_silent = is.silence.is_some_and(|silence| silence > silent_after);
-            if !is.is_established && was.is_some_and(|was| !was.is_established) {
+            if is.is_held && was.is_some_and(|was| was.is_held) {
                 suspects.push(is.suspect(Kind::Held));
             } else if is_counted && !is.is_accepted && was.is_some_and(|was| !was.is_accepted) {
                 suspects.push(is.suspect(Kind::Unaccepted));
@@ -310,7 +311,7 @@ mod tests {
             cookie: port.into(),
             peer: peer(port),
             is_counted: IsCounted::Yes,
-            is_established: true,
+            is_held: false,
             is_accepted: true,
             class: Some("websocket"),
             state: "ESTAB",
@@ -322,7 +323,7 @@ mod tests {
     fn closing(port: u16) -> Seen {
         Seen {
             is_counted: IsCounted::Doubtful,
-            is_established: false,
+            is_held: true,
             state: "CLOSE-WAIT",
             ..seen(port)
         }
@@ -409,6 +410,22 @@ mod tests {
         // Silence is as long as it is, whenever it was looked at.
         let suspects = Suspects::of_kernel(&[], &all, SILENT);
         assert_eq!(found(&suspects), [(Kind::Silent, 3)]);
+    }
+
+    #[test]
+    fn what_the_service_has_closed_is_not_held_and_if_it_lists_it_a_phantom() {
+        let orphan = Seen {
+            is_counted: IsCounted::No,
+            is_held: false,
+            ..closing(1)
+        };
+        let list = [listed(1)];
+        check([&list; 2], [&[orphan]; 2], &[(Kind::Phantom, 1)]);
+        check([&[]; 2], [&[orphan]; 2], &[]);
+        // It was closed after the service had listed it.
+        check([&list; 2], [&[closing(1)], &[orphan]], &[]);
+        let suspects = Suspects::of_kernel(&[orphan], &[orphan], SILENT);
+        assert_eq!(found(&suspects), []);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::fmt;
 use std::ops::Range;
 use std::time::Duration;
 
-use super::{MAX_GAUGE_URLS, MAX_TARGETS};
+use super::{MAX_GAUGE_URLS, MAX_LISTENS, MAX_TARGETS};
 
 /// Why there is no configuration.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -36,6 +36,14 @@ pub enum ConfigError {
         /// How many there are.
         count: usize,
     },
+    /// More addresses than are watched by one observer.
+    #[error(
+        "the targets listen on {count} addresses, more than the {MAX_TARGETS} that one observer watches"
+    )]
+    TooManyPlaces {
+        /// How many there are, each counted once.
+        count: usize,
+    },
     /// Flags of a single target beside a file that has its own.
     #[error(
         "{file} has targets of its own: put the target of the command line or environment \
@@ -55,6 +63,22 @@ pub enum TargetProblem {
     /// Nothing to count.
     #[error("the target has no listen: say what the service listens on, such as :3000")]
     NoListen,
+    /// A name that stands for no address.
+    #[error("the host {name:?} of listen is not known ({reason}): write an address of this host")]
+    UnknownHost {
+        /// The name.
+        name: String,
+        /// What the resolver says.
+        reason: String,
+    },
+    /// More addresses than are summed.
+    #[error(
+        "{count} addresses to listen on are more than the {MAX_LISTENS} that are summed: write :PORT"
+    )]
+    TooManyListens {
+        /// How many there are, with all addresses of each name.
+        count: usize,
+    },
     /// No claim to check.
     #[error("the target has no gauge-url: say where its gauge is published")]
     NoGaugeUrl,

@@ -12,7 +12,8 @@ use serde::Deserialize;
 use super::claimed::{Said, selection};
 use super::error::{ConfigError, Place, TargetProblem};
 use super::general::{KernelSettings, LogSettings, WebSettings};
-use super::value::{HttpUrl, Listen, Name, Netns, Percent, Span, Text, Within, one_or_more};
+use super::listen::{Listens, Resolver, WrittenListen};
+use super::value::{HttpUrl, Name, Netns, Percent, Span, Text, Within, one_or_more};
 use super::{Bound, ClaimFormat, Config, Counts, MAX_GAUGE_URLS, MAX_TARGETS, Target};
 use crate::claim::{
     Access, Authorization, Expression, Freshness, MAX_AGE, Path, Pattern, Selector,
@@ -60,10 +61,12 @@ pub struct TargetSettings {
     /// Name of the target in metrics, logs and the API [default: port-PORT]
     #[arg(long, env = "OBSERVER_NAME", help_heading = "Target")]
     pub name: Option<Text<Name>>,
-    /// What the service listens on: :PORT for any address, or ADDRESS:PORT
-    #[arg(long, value_name = "[ADDRESS]:PORT")]
+    /// What the service listens on: :PORT for any address, ADDRESS:PORT or NAME:PORT; given several
+    /// times, the connections are summed
+    #[arg(long, value_name = "[ADDRESS]:PORT", value_delimiter = ' ')]
     #[arg(env = "OBSERVER_LISTEN", help_heading = "Target")]
-    pub listen: Option<Text<Listen>>,
+    #[serde(deserialize_with = "one_or_more")]
+    pub listen: Option<Vec<Text<WrittenListen>>>,
     /// Network namespace of the service's sockets: self, pid:NUMBER or path:FILE [default: self]
     #[arg(long, env = "OBSERVER_NETNS", help_heading = "Target")]
     pub netns: Option<Text<Netns>>,
@@ -212,22 +215,22 @@ pub struct TargetSettings {
 }
 
 impl Settings {
-    /// Fills in the defaults and judges the targets together.
+    /// Fills in the defaults, has the names of hosts resolved, and judges the targets together.
     ///
     /// # Errors
     /// When there is no target, or too many, or one that lacks something or clashes.
-    pub fn into_config(self) -> Result<Config, ConfigError> {
+    pub fn into_config(self, resolver: Resolver<'_>) -> Result<Config, ConfigError> {
         if self.targets.is_empty() {
             return Err(ConfigError::NoTarget);
         }
-        self.into_config_of_host()
+        self.into_config_of_host(resolver)
     }
 
     /// The same, where there need not be a target.
     ///
     /// # Errors
     /// When there are too many targets, or one that lacks something or clashes.
-    pub fn into_config_of_host(self) -> Result<Config, ConfigError> {
+    pub fn into_config_of_host(self, resolver: Resolver<'_>) -> Result<Config, ConfigError> {
         let Self {
             web,
             kernel,
@@ -241,7 +244,7 @@ impl Settings {
         }
         let mut names = HashSet::new();
         let targets = targets.into_iter().map(|(place, settings)| {
-            let target = settings.into_target().and_then(|target| {
+            let target = settings.into_target(resolver).and_then(|target| {
                 if names.insert(target.name.clone()) {
                     Ok(target)
                 } else {
@@ -250,12 +253,17 @@ impl Settings {
             });
             target.map_err(|problem| ConfigError::Target { place, problem })
         });
-        Ok(Config {
-            targets: targets.collect::<Result<_, _>>()?,
+        let targets = targets.collect::<Result<Vec<_>, _>>()?;
+        let config = Config {
+            targets,
             web: web.into_web(),
             kernel: kernel.into_kernel(),
             log: log.into_log(),
-        })
+        };
+        match config.places() {
+            0..=MAX_TARGETS => Ok(config),
+            count => Err(ConfigError::TooManyPlaces { count }),
+        }
     }
 }
 
@@ -295,7 +303,7 @@ impl TargetSettings {
         set.join(", ")
     }
 
-    fn into_target(self) -> Result<Target, TargetProblem> {
+    fn into_target(self, resolver: Resolver<'_>) -> Result<Target, TargetProblem> {
         let Self {
             name,
             listen,
@@ -321,7 +329,7 @@ impl TargetSettings {
             password_file,
             ca_file,
         } = self;
-        let Text(listen) = listen.ok_or(TargetProblem::NoListen)?;
+        let listen = Listens::of(listen.unwrap_or_default(), resolver)?;
         let gauge_url: Vec<_> = gauge_url
             .unwrap_or_default()
             .into_iter()
@@ -359,7 +367,10 @@ impl TargetSettings {
         };
         let settle = settle.map_or(SETTLE, |Text(settle)| settle.0);
         Ok(Target {
-            name: name.map_or_else(|| format!("port-{}", listen.port), |Text(Name(name))| name),
+            name: name.map_or_else(
+                || format!("port-{}", listen.port()),
+                |Text(Name(name))| name,
+            ),
             listen,
             netns: netns.map_or(Netns::SelfNs, |Text(netns)| netns),
             gauge_url,

@@ -29,6 +29,30 @@ pub enum ValueError {
     /// Neither `:PORT` nor `ADDRESS:PORT`.
     #[error("expected :PORT or ADDRESS:PORT, such as :3000, 127.0.0.1:3000 or [::1]:3000")]
     Address,
+    /// An address, and nothing behind it.
+    #[error("add the port, such as localhost:3000 or :3000")]
+    NoPort,
+    /// A port that is no number.
+    #[error("expected the number of a port, such as 80: `ss -n` prints numbers")]
+    PortName,
+    /// A port beyond all ports.
+    #[error("a port is at most 65535")]
+    PortTooHigh,
+    /// An IPv6 address whose end cannot be told from a port.
+    #[error("an IPv6 address stands in brackets, such as [::1]:3000")]
+    NoBrackets,
+    /// An address with an interface, as `ss` prints those that are bound to one.
+    #[error("leave out %{interface}: an address is told without its interface")]
+    Interface {
+        /// The interface.
+        interface: String,
+    },
+    /// The path of a Unix socket.
+    #[error("a Unix socket has no TCP connections: name the port that clients connect to")]
+    UnixSocket,
+    /// A URL in the place of an address.
+    #[error("expected an address, such as 127.0.0.1:3000: leave out the scheme and the path")]
+    NoUrl,
     /// Port 0, which no service listens on.
     #[error("port 0 is no port to observe")]
     PortZero,
@@ -69,15 +93,6 @@ pub enum ValueError {
     /// Neither `auto` nor a path.
     #[error("expected auto or the path of a cgroup v2 directory")]
     Cgroup,
-}
-
-/// The address that a service listens on, as the kernel is asked for it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Listen {
-    /// The local address; `None` is any address of either family (`:PORT`).
-    pub address: Option<IpAddr>,
-    /// The local port, never 0.
-    pub port: u16,
 }
 
 /// The network namespace that a service's sockets are in.
@@ -143,38 +158,6 @@ impl FromStr for Percent {
         match number.parse() {
             Ok(percent) if (1..=Self::MOST).contains(&percent) => Ok(Self(percent)),
             _ => Err(ValueError::Percent),
-        }
-    }
-}
-
-impl Listen {
-    /// The same, with an IPv4-mapped address as IPv4.
-    #[must_use]
-    pub fn to_canonical(self) -> Self {
-        Self {
-            address: self.address.map(|address| address.to_canonical()),
-            ..self
-        }
-    }
-}
-
-impl FromStr for Listen {
-    type Err = ValueError;
-
-    fn from_str(text: &str) -> Result<Self, ValueError> {
-        let (address, port) = address_and_port(text)?;
-        if port == 0 {
-            return Err(ValueError::PortZero);
-        }
-        Ok(Self { address, port })
-    }
-}
-
-impl fmt::Display for Listen {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.address {
-            Some(address) => SocketAddr::new(address, self.port).fmt(f),
-            None => write!(f, ":{}", self.port),
         }
     }
 }

@@ -212,7 +212,7 @@ async fn target_sockets(
     // A dump blocks for as long as there are sockets, whether anybody still waits for it or not.
     let listed = tokio::task::spawn_blocking(move || {
         let _place = place;
-        sockets::list(&target.watched.endpoint, query)
+        sockets::list(target.endpoints.iter(), query)
     });
     let listed = listed.await;
     match listed {

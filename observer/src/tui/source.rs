@@ -84,7 +84,7 @@ impl Source {
             Self::Here(watch) => {
                 let target = Arc::clone(target(watch, name)?);
                 // A dump blocks for as long as there are sockets.
-                let list = move || sockets::list(&target.watched.endpoint, query);
+                let list = move || sockets::list(target.endpoints.iter(), query);
                 tokio::task::spawn_blocking(list).await??
             }
             Self::There(client) => client.sockets(name, query).await?,

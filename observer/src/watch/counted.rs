@@ -1,8 +1,11 @@
 //! Of all that the kernel counts, what a gauge claims to count.
 
-use observer_ebpf::Tally;
+use observer_ebpf::{Class, Socket, Tally};
 
-use crate::{check::Counts, config::Counts as Counted};
+use crate::{
+    check::{Counts, IsCounted},
+    config::Counts as Counted,
+};
 
 /// Of all counts those that a gauge of this kind claims.
 pub(super) fn project(tally: &Tally, counted: Counted) -> Counts {
@@ -26,5 +29,15 @@ pub(super) fn project(tally: &Tally, counted: Counted) -> Counts {
             closed: tally.closed,
             ..Counts::default()
         },
+    }
+}
+
+/// Whether a socket that is not closed is in the most that such a gauge can say.
+pub(super) fn is_in_most(socket: &Socket, counted: Counted) -> IsCounted {
+    match counted {
+        Counted::Established | Counted::Accepted => IsCounted::Yes,
+        Counted::Websocket if socket.class == Class::WebSocket as u8 => IsCounted::Yes,
+        Counted::Websocket if socket.class == Class::Unknown as u8 => IsCounted::Doubtful,
+        Counted::Websocket => IsCounted::No,
     }
 }

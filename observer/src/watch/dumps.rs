@@ -8,22 +8,28 @@ use std::net::IpAddr;
 use observer_ebpf::Socket;
 
 use super::{
+    counted::is_in_most,
     endpoint::{Endpoint, WitnessError},
     lock,
+    tenure::Server,
 };
-use crate::sock_diag::{Entry, Listed, States};
+use crate::{
+    check::{ClosingKind, ClosingSocket, IsCounted},
+    config::Counts as Counted,
+    sock_diag::{Entry, Holder, Listed, States},
+};
 
 /// The sockets that are closing, as `sock_diag` lists them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Closing {
-    /// Their cookies, in order.
-    pub cookies: Vec<u64>,
+    /// Each of them.
+    pub sockets: Vec<ClosingSocket>,
     /// Fewer than those that, by the counts, were closing before the dump and after it: some have
     /// closed, and the programs were not shown it.
     pub are_too_few: bool,
 }
 
-/// What the listening sockets of an endpoint show.
+/// What the listening sockets of some endpoints show together.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Listeners {
     /// Their cookies, in order: others after a restart.
@@ -32,6 +38,35 @@ pub struct Listeners {
     pub queue_length: u64,
     /// How many may wait.
     pub queue_limit: u64,
+    /// Addresses of the endpoints that the host does not have.
+    pub absent_addresses: Vec<IpAddr>,
+}
+
+impl Listeners {
+    /// Those of all of these.
+    ///
+    /// # Errors
+    /// When there is no complete dump.
+    pub fn of<'a>(endpoints: impl IntoIterator<Item = &'a Endpoint>) -> Result<Self, WitnessError> {
+        let mut listeners = Self::default();
+        for endpoint in endpoints {
+            listeners.add(endpoint, &endpoint.listening()?);
+        }
+        Ok(listeners)
+    }
+
+    /// Takes in the listening sockets of one endpoint more. One may serve several.
+    pub(super) fn add(&mut self, endpoint: &Endpoint, sockets: &[Entry]) {
+        for socket in sockets {
+            let Err(place) = self.cookies.binary_search(&socket.cookie) else {
+                continue;
+            };
+            self.cookies.insert(place, socket.cookie);
+            self.queue_length += u64::from(socket.recv_queue);
+            self.queue_limit += u64::from(socket.send_queue);
+        }
+        self.absent_addresses.extend(endpoint.absent_address());
+    }
 }
 
 impl Endpoint {
@@ -43,25 +78,45 @@ impl Endpoint {
         self.list(States::OPEN)
     }
 
-    /// The sockets that left ESTABLISHED and are not closed.
+    /// The sockets that left ESTABLISHED and are not closed, as a gauge of this kind has them.
     ///
     /// # Errors
     /// When there is no complete dump, or the maps cannot be read.
-    pub fn closing(&self) -> Result<Closing, WitnessError> {
+    pub fn closing(&self, counted: Counted) -> Result<Closing, WitnessError> {
         let before = self.tally()?;
         if before.left == before.closed {
             return Ok(Closing::default());
         }
         let listed = self.list(States::CLOSING)?;
         // Without programs the counts are those of an earlier dump.
-        let counted = match self.probe() {
+        let open = match self.probe() {
             Some(_) => before.left.wrapping_sub(self.tally()?.closed).cast_signed(),
             None => 0,
         };
+        let are_too_few = open > listed.len() as i64;
+        let sockets = listed.iter().map(|socket| {
+            let kind = match socket.holder {
+                Holder::Process => ClosingKind::Held,
+                Holder::AcceptQueue => ClosingKind::Unaccepted,
+                Holder::Kernel => ClosingKind::Orphan(self.is_in_most(socket.cookie, counted)?),
+            };
+            let cookie = socket.cookie;
+            Ok(ClosingSocket { cookie, kind })
+        });
         Ok(Closing {
-            are_too_few: counted > listed.len() as i64,
-            cookies: listed.iter().map(|socket| socket.cookie).collect(),
+            sockets: sockets.collect::<Result<_, WitnessError>>()?,
+            are_too_few,
         })
+    }
+
+    /// Whether the counts have an open socket among the most that such a gauge can say.
+    fn is_in_most(&self, cookie: u64, counted: Counted) -> Result<IsCounted, WitnessError> {
+        let Some(probe) = self.probe() else {
+            // What was listed is counted.
+            return Ok(IsCounted::Yes);
+        };
+        let tracked = probe.sockets().get(cookie)?;
+        Ok(tracked.map_or(IsCounted::No, |socket| is_in_most(&socket, counted)))
     }
 
     /// What is to be told of those open sockets that are wanted, each with its `tcp_info` and with
@@ -96,30 +151,52 @@ impl Endpoint {
         }
     }
 
-    /// The listening sockets.
+    /// The listening sockets that serve it, and whether they are its own.
+    ///
+    /// An address is served by those of its own, and where there is none, by those of any address of
+    /// its family; one that the host does not have, by none of these.
+    fn serving(&self) -> Result<(Option<Server>, Vec<Entry>), WitnessError> {
+        let place = self.place()?;
+        let all = lock(&place.listeners).dump(self.listen().port, States::LISTEN)?;
+        let Some(address) = self.listen().address else {
+            let others = self.others(&place);
+            let is_own = |entry: &Entry| !others.contains(&entry.local.ip());
+            return Ok((None, all.into_iter().filter(is_own).collect()));
+        };
+        let (own, rest): (Vec<_>, Vec<_>) = all
+            .into_iter()
+            .partition(|entry| entry.local.ip() == address);
+        if !own.is_empty() {
+            return Ok((Some(Server::Own), own));
+        }
+        let serves = |entry: &Entry| {
+            let (any, is_absent) = (entry.local.ip(), self.absent_address().is_some());
+            let has_family =
+                any.is_ipv4() == address.is_ipv4() || address.is_ipv4() && !entry.is_v6_only;
+            any.is_unspecified() && has_family && !is_absent
+        };
+        let any: Vec<_> = rest.into_iter().filter(serves).collect();
+        Ok(((!any.is_empty()).then_some(Server::Any), any))
+    }
+
+    /// The listening sockets that serve it.
     ///
     /// # Errors
     /// When there is no complete dump.
-    pub fn listeners(&self) -> Result<Listeners, WitnessError> {
-        let place = self.place()?;
-        let entries = lock(&place.listeners).dump(self.listen().port, States::LISTEN)?;
-        let others = self.others(&place);
-        let mut listeners = Listeners::default();
-        for entry in entries {
-            // A wildcard listener also serves an endpoint with an address.
-            if self.listen().address.is_some() && !entry.local.ip().is_unspecified() {
-                if !self.owns(&entry, &others) {
-                    continue;
-                }
-            } else if others.contains(&entry.local.ip()) {
-                continue;
-            }
-            listeners.cookies.push(entry.cookie);
-            listeners.queue_length += u64::from(entry.recv_queue);
-            listeners.queue_limit += u64::from(entry.send_queue);
-        }
-        listeners.cookies.sort_unstable();
-        Ok(listeners)
+    pub fn listening(&self) -> Result<Vec<Entry>, WitnessError> {
+        Ok(self.serving()?.1)
+    }
+
+    /// The same, and keeps in mind who serves it.
+    pub(super) fn note_listening(&self) -> Result<Vec<Entry>, WitnessError> {
+        // What two threads see is noted in the order in which they see it.
+        let mut tenure = lock(self.tenure());
+        let (server, sockets) = self.serving()?;
+        tenure.note(server, || {
+            let open = self.open_sockets()?;
+            Ok::<_, WitnessError>(open.iter().map(|socket| socket.cookie).collect())
+        })?;
+        Ok(sockets)
     }
 
     fn list(&self, states: States) -> Result<Vec<Listed>, WitnessError> {
@@ -133,7 +210,7 @@ impl Endpoint {
     fn owns(&self, entry: &Entry, others: &[IpAddr]) -> bool {
         let local = entry.local.ip();
         match self.listen().address {
-            Some(address) => local == address.to_canonical(),
+            Some(address) => local == address,
             None => !others.contains(&local),
         }
     }

@@ -5,7 +5,10 @@
 
 use std::{
     net::IpAddr,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use observer_ebpf::Tally;
@@ -13,10 +16,11 @@ use observer_ebpf::Tally;
 use super::{
     listing::Listing,
     lock,
-    place::{Keys, Place, PlaceError},
+    place::{Keys, Place, PlaceError, is_absent, is_within},
+    tenure::{Share, Tenure},
 };
 use crate::{
-    config::{self, Listen, Netns},
+    config::{Listen, Netns},
     netns::{Doorkeeper, NetworkNamespace},
     probe::{MapAccessError, Probe},
     sock_diag::DumpError,
@@ -45,11 +49,9 @@ pub enum WitnessError {
 pub struct Count {
     /// The counts.
     pub tally: Tally,
-    /// Connections that may have opened unseen, as an end of a window has to take them: of the
-    /// later end, `unseen_after`, less of the earlier, `unseen_before`, is how many.
-    pub unseen_before: u64,
-    /// See `unseen_before`.
-    pub unseen_after: u64,
+    /// Without programs: connections that ever came in, over all ports of the namespace, just before
+    /// the counts and just after them.
+    pub came_in: Option<[u64; 2]>,
 }
 
 /// Who counts.
@@ -82,6 +84,8 @@ pub struct Endpoint {
     place: Mutex<Option<Arc<Place>>>,
     /// What was added to the counts by seeding and repairing.
     adjustment: Mutex<Tally>,
+    tenure: Mutex<Tenure>,
+    is_address_absent: AtomicBool,
 }
 
 impl Endpoint {
@@ -105,18 +109,9 @@ impl Endpoint {
             },
             place: Mutex::default(),
             adjustment: Mutex::default(),
+            tenure: Mutex::default(),
+            is_address_absent: AtomicBool::new(false),
         }
-    }
-
-    /// The endpoint of a target by itself, where it is now, without programs.
-    ///
-    /// # Errors
-    /// When its namespace is not there or cannot be entered.
-    pub fn of(target: &config::Target) -> Result<Self, PlaceError> {
-        let netns = target.netns.clone();
-        let endpoint = Self::new(0, netns, target.listen, Surroundings::default());
-        endpoint.follow()?;
-        Ok(endpoint)
     }
 
     /// Goes to where the sockets are now. Returns whether that is elsewhere than before: the
@@ -126,6 +121,7 @@ impl Endpoint {
     /// When its namespace is not there or cannot be entered.
     pub fn follow(&self) -> Result<bool, PlaceError> {
         let known = self.inode();
+        self.look_for_address();
         if known.is_some() && !self.may_move() {
             return Ok(false);
         }
@@ -145,6 +141,27 @@ impl Endpoint {
                 Err(error)
             }
         }
+    }
+
+    /// Looks whether the namespace has the address, if the endpoint has one.
+    fn look_for_address(&self) {
+        let Some(address) = self.listen.address else {
+            return;
+        };
+        let netns = self.netns.clone();
+        let look = move || NetworkNamespace::open(&netns).map(|netns| is_absent(&netns, address));
+        // A namespace that cannot be looked into is a reason of its own to see nothing.
+        if let Ok(Ok(is_absent)) = self.act(look) {
+            self.is_address_absent.store(is_absent, Ordering::Relaxed);
+        }
+    }
+
+    /// Its address, where the namespace was last found not to have it: only a socket that is bound to
+    /// it regardless can serve it.
+    #[must_use]
+    pub fn absent_address(&self) -> Option<IpAddr> {
+        let is_absent = self.is_address_absent.load(Ordering::Relaxed);
+        self.listen.address.filter(|_| is_absent)
     }
 
     /// Whether [`Self::follow`] would find something else than the last time.
@@ -197,6 +214,7 @@ impl Endpoint {
             return Ok(());
         };
         self.keys.give_back(&place.key);
+        lock(&self.tenure).reset();
         if let Some(probe) = self.probe() {
             probe.remove_target(&place.key)?;
             self.let_all_go(probe)?;
@@ -263,8 +281,7 @@ impl Endpoint {
             _ => {
                 return Ok(Count {
                     tally: self.tally()?,
-                    unseen_before: 0,
-                    unseen_after: 0,
+                    came_in: None,
                 });
             }
         };
@@ -273,12 +290,32 @@ impl Endpoint {
         listing.update(&self.open_sockets()?);
         let tally = listing.tally();
         let after = snmp.passive_opens()?;
-        // Those that were seen are counted: the rest may be ours, opened and closed unseen.
         Ok(Count {
             tally,
-            unseen_before: before.wrapping_sub(tally.opened),
-            unseen_after: after.wrapping_sub(tally.opened),
+            came_in: Some([before, after]),
         })
+    }
+
+    /// Who serves it since when.
+    pub(super) const fn tenure(&self) -> &Mutex<Tenure> {
+        &self.tenure
+    }
+
+    /// How its connections count for a target that names it.
+    #[must_use]
+    pub fn own_share(&self) -> Share {
+        lock(&self.tenure).own_share()
+    }
+
+    /// How its connections count for a target whose endpoint this one's address is taken from:
+    /// nothing where it is no such endpoint now.
+    #[must_use]
+    pub fn share_of(&self, any: &Self) -> Share {
+        let key = |endpoint: &Self| Some(endpoint.place().ok()?.key);
+        match (key(self), key(any)) {
+            (Some(own), Some(any)) if is_within(&own, &any) => lock(&self.tenure).share_of_any(),
+            _ => Share::Nothing,
+        }
     }
 
     /// The addresses that other endpoints have, on its port in this place.

@@ -12,7 +12,7 @@ use observer_ebpf::{Class, Phase, Socket, TCP_ESTABLISHED};
 use rustix::time::{ClockId, clock_gettime};
 use tokio::time::sleep;
 
-use super::{endpoint::WitnessError, target::Target};
+use super::{endpoint::WitnessError, target::Target, tenure::Share};
 use crate::{
     blocking::Places,
     chain::Chain,
@@ -20,7 +20,7 @@ use crate::{
     claim::{Listed, Lister},
     config::Counts as Counted,
     memory,
-    sock_diag::{Entry, Info, state_name},
+    sock_diag::{Entry, Holder, Info, state_name},
     sockets::ClassName,
 };
 
@@ -47,7 +47,7 @@ impl Target {
             match self.look(lister).await {
                 Ok(suspects) => self.suspect(suspects, is_wanted),
                 // The survey of the witnesses meets the same error, and logs it.
-                Err(_) => self.watched.survey_soon(),
+                Err(_) => self.endpoints.survey_soon(),
             }
             // Lists of every socket may have been held against each other. It walks the heap.
             tokio::task::block_in_place(memory::give_back);
@@ -86,7 +86,8 @@ impl Target {
 
     async fn look_at_kernel(self: &Arc<Self>) -> Result<Suspects, WitnessError> {
         // The rest is no suspect of the kernel's, and there may be very many.
-        let is_held_or_waits = |entry: &Entry| entry.state != TCP_ESTABLISHED || entry.inode == 0;
+        let is_held_or_waits =
+            |entry: &Entry| entry.state != TCP_ESTABLISHED || entry.holder() == Holder::AcceptQueue;
         let earlier = self.seen(is_held_or_waits).await?;
         sleep(self.config.settle).await;
         let silent_after = self.config.silent_after;
@@ -112,8 +113,11 @@ impl Target {
             let now = clock_gettime(ClockId::Monotonic);
             let now = Duration::new(now.tv_sec.unsigned_abs(), now.tv_nsec as u32);
             let counted = this.config.counts;
-            let seen = |entry: &Entry, tracked: Option<&Socket>| seen(entry, tracked, counted, now);
-            this.watched.endpoint.details(is_wanted, seen)
+            let seen = |share, entry: &Entry, tracked: Option<&Socket>| Seen {
+                is_counted: is_counted(share, entry, tracked, counted),
+                ..seen(entry, tracked, now)
+            };
+            this.endpoints.details(is_wanted, seen)
         });
         listed.await
     }
@@ -123,22 +127,16 @@ fn between([earlier, later]: &[Vec<Listed>; 2], [was, is]: &[Vec<Seen>; 2]) -> S
     Suspects::between([earlier, later], [was, is])
 }
 
-fn seen(entry: &Entry, tracked: Option<&Socket>, counted: Counted, now: Duration) -> Seen {
+fn seen(entry: &Entry, tracked: Option<&Socket>, now: Duration) -> Seen {
     let class = ClassName::of(entry, tracked);
-    let is_established = class != ClassName::Closing;
-    let is_accepted = !is_established || entry.inode != 0;
+    let (is_closing, holder) = (class == ClassName::Closing, entry.holder());
+    let is_accepted = holder != Holder::AcceptQueue;
     let since = |at: u64| now.saturating_sub(Duration::from_nanos(at));
     Seen {
         cookie: entry.cookie,
         peer: entry.peer,
-        is_counted: match counted {
-            _ if !is_established => IsCounted::Doubtful,
-            Counted::Established => IsCounted::Yes,
-            Counted::Accepted if is_accepted => IsCounted::Yes,
-            Counted::Accepted => IsCounted::Doubtful,
-            Counted::Websocket => tracked.map_or(IsCounted::Doubtful, is_websocket),
-        },
-        is_established,
+        is_counted: IsCounted::Doubtful,
+        is_held: is_closing && holder == Holder::Process,
         is_accepted,
         class: tracked.map(|_| class.name()),
         state: state_name(entry.state),
@@ -146,6 +144,24 @@ fn seen(entry: &Entry, tracked: Option<&Socket>, counted: Counted, now: Duration
             .filter(|socket| socket.opened_at != 0)
             .map(|socket| since(socket.opened_at)),
         silence: entry.info.as_ref().map(Info::silence),
+    }
+}
+
+fn is_counted(
+    share: Share,
+    entry: &Entry,
+    tracked: Option<&Socket>,
+    counted: Counted,
+) -> IsCounted {
+    match counted {
+        _ if share != Share::All => IsCounted::Doubtful,
+        // The service has closed it.
+        _ if entry.holder() == Holder::Kernel => IsCounted::No,
+        _ if entry.state != TCP_ESTABLISHED => IsCounted::Doubtful,
+        Counted::Established => IsCounted::Yes,
+        Counted::Accepted if entry.holder() != Holder::AcceptQueue => IsCounted::Yes,
+        Counted::Accepted => IsCounted::Doubtful,
+        Counted::Websocket => tracked.map_or(IsCounted::Doubtful, is_websocket),
     }
 }
 

@@ -66,6 +66,24 @@ pub struct Health {
     took: Duration,
 }
 
+impl Health {
+    /// What is known of two endpoints of one target together.
+    pub(super) fn and(self, other: Self) -> Self {
+        let both = self.survey.zip(other.survey);
+        Self {
+            // The one that is worse.
+            trust: match self.trust.is_trusted() {
+                true => other.trust,
+                false => self.trust,
+            },
+            survey: both.map(|(one, other)| one.and(other)),
+            repairs: self.repairs + other.repairs,
+            absence: self.absence.or(other.absence),
+            took: self.took + other.took,
+        }
+    }
+}
+
 impl Watched {
     /// An endpoint that is not seeded yet.
     #[must_use]

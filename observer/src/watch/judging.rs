@@ -5,7 +5,6 @@
 //! the same check is judged again.
 
 use std::{
-    collections::HashMap,
     sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
@@ -14,14 +13,15 @@ use tokio::{sync::mpsc, time::timeout_at};
 
 use super::{
     dumps::Listeners,
+    endpoints::Together,
     lock,
     target::{State, Target},
     unheard::Heard,
 };
 use crate::{
     check::{
-        Allowance, Blind, Facts, Finding, Interval, Measured, Record, Rule, Sample, Shape, Trust,
-        Verdict, Window, is_restart,
+        Allowance, Blind, Facts, Finding, Interval, Measured, Record, Rule, Sample, Shape, Verdict,
+        Window, is_restart,
     },
     claim::{Outcome, Reading},
     config::{Bound, Counts as Counted},
@@ -94,26 +94,34 @@ impl Target {
 
     /// Reads what the kernel says besides its counts, and notes what it has lost.
     fn observe(&self, reading: Reading, ends: Instant) -> Observed {
-        let listeners = self.watched.endpoint.listeners().ok();
-        let closing = self.watched.endpoint.closing().ok();
+        let listeners = self.endpoints.note_listeners().ok();
+        let closing = self.endpoints.closing(self.config.counts).ok();
+        let dumped = Instant::now();
         if closing.as_ref().is_some_and(|closing| closing.are_too_few) {
             // Counted as closing for good, they would make the interval wider, and hide a drift.
-            self.watched.survey_soon();
+            self.endpoints.survey_soon();
         }
         // After the last sample of the window: what was lost until then is known.
-        self.watched.note_losses();
+        self.endpoints.note_losses();
         let heard = self.listen(&reading);
         let begins = reading.started.checked_sub(self.config.settle);
         let state = &mut *lock(&self.state);
+        state.note_epoch(self.endpoints.epoch());
+        let held = closing.map(|closing| {
+            state.closing.note(&closing.sockets, dumped);
+            state.closing.held(self.config.settle, dumped)
+        });
         Observed {
             at: SystemTime::now() - reading.started.elapsed(),
             ends,
             is_restarted: state.note_listeners(listeners.as_ref()),
-            held: closing.map(|closing| state.note_closing(&closing.cookies, self.config.settle)),
+            held,
             samples: begins.and_then(|begins| {
                 let samples = &state.samples;
-                let (before, after) = (samples.before(begins)?, samples.after(ends)?);
-                Some((*before, *after, samples.surely_young(before, after)))
+                let (before, mut after) = (samples.before(begins)?, *samples.after(ends)?);
+                // Without a dump after the window it is not known which of them were still open.
+                after.counts.orphans = held.map_or(0, |_| state.closing.orphans(begins));
+                Some((*before, after, samples.surely_young(before, &after)))
             }),
             epoch: state.epoch,
             heard,
@@ -128,8 +136,7 @@ impl Target {
     /// At every check whose claim is beyond what the programs know of; else paced, since it lists
     /// every socket.
     fn listen(&self, reading: &Reading) -> Heard {
-        let endpoint = &self.watched.endpoint;
-        if self.config.counts != Counted::Websocket || !endpoint.has_programs() {
+        if self.config.counts != Counted::Websocket || !self.endpoints.has_programs() {
             return Heard::default();
         }
         let began = Instant::now();
@@ -152,8 +159,8 @@ impl Target {
             return heard;
         }
         // The survey meets the same error, and logs it.
-        let Ok(heard) = endpoint.heard() else {
-            self.watched.survey_soon();
+        let Ok(heard) = self.endpoints.heard() else {
+            self.endpoints.survey_soon();
             return Heard::default();
         };
         lock(&self.state).listened = Some((heard, began, began.elapsed()));
@@ -164,15 +171,13 @@ impl Target {
     async fn weigh_compared(&self, observed: &Observed) -> Judged {
         let give_up = tokio::time::Instant::now() + COMPARED_WITHIN;
         loop {
-            let surveyed = self.watched.next_survey();
-            tokio::pin!(surveyed);
             // From here on the end of a survey is noticed.
-            surveyed.as_mut().enable();
+            let surveyed = self.endpoints.next_surveys();
             let judged = self.weigh(observed);
             if judged.finding.rule != Rule::WitnessesFirst {
                 return judged;
             }
-            self.watched.survey_soon();
+            self.endpoints.survey_soon();
             if timeout_at(give_up, surveyed).await.is_err() {
                 return judged;
             }
@@ -180,7 +185,7 @@ impl Target {
     }
 
     fn weigh(&self, observed: &Observed) -> Judged {
-        let trust = self.watched.health().trust;
+        let trust = self.endpoints.trust();
         let state = &mut *lock(&self.state);
         let reading = &observed.reading;
         let samples = observed.samples.filter(|_| observed.epoch == trust.epoch());
@@ -227,7 +232,7 @@ impl Target {
     }
 
     /// Why nothing can be said whatever the service claims.
-    fn blindness(&self, observed: &Observed, state: &State, trust: &Trust) -> Option<Blind> {
+    fn blindness(&self, observed: &Observed, state: &State, trust: &Together) -> Option<Blind> {
         let is_blind_to_class = self.config.counts == Counted::Websocket
             && self.kernel().blind_to_websockets().is_some();
         if is_blind_to_class {
@@ -301,6 +306,14 @@ impl Target {
 }
 
 impl State {
+    /// Forgets the samples of another epoch: their counts do not add up with those of this one.
+    pub(super) fn note_epoch(&mut self, epoch: u64) {
+        if self.epoch != epoch {
+            self.epoch = epoch;
+            self.samples.clear();
+        }
+    }
+
     /// Whether the service is another one than when there last was one.
     fn note_listeners(&mut self, now: Option<&Listeners>) -> bool {
         let Some(now) = now.filter(|now| !now.cookies.is_empty()) else {
@@ -308,17 +321,5 @@ impl State {
         };
         let before = std::mem::replace(&mut self.listening, now.cookies.clone());
         is_restart(&before, &now.cookies)
-    }
-
-    /// How many of the closing sockets have been closing for longer than `settle`.
-    fn note_closing(&mut self, closing: &[u64], settle: Duration) -> u64 {
-        let now = Instant::now();
-        let seen: HashMap<u64, Instant> = closing
-            .iter()
-            .map(|cookie| (*cookie, *self.closing.get(cookie).unwrap_or(&now)))
-            .collect();
-        self.closing = seen;
-        let is_held = |since: &&Instant| now.duration_since(**since) > settle;
-        self.closing.values().filter(is_held).count() as u64
     }
 }

@@ -31,6 +31,7 @@
 mod counted;
 pub mod dumps;
 pub mod endpoint;
+pub mod endpoints;
 mod explain;
 pub mod health;
 mod judging;
@@ -42,6 +43,7 @@ pub mod reconcile;
 mod sampler;
 pub mod target;
 mod tasks;
+pub mod tenure;
 pub mod unheard;
 
 use std::{
@@ -58,6 +60,7 @@ use crate::{
 };
 use anyhow::Context as _;
 use endpoint::{Endpoint, Surroundings};
+use endpoints::Endpoints;
 use health::Watched;
 use kernel::Kernel;
 use sampler::Sampler;
@@ -114,12 +117,16 @@ impl Watch {
         let mut places: Vec<(&Netns, Listen)> = Vec::new();
         let mut of_target = Vec::new();
         for target in &config.targets {
-            let place = (&target.netns, target.listen.to_canonical());
-            let known = places.iter().position(|known| *known == place);
-            of_target.push(known.unwrap_or(places.len()));
-            if known.is_none() {
-                places.push(place);
+            let mut named = Vec::new();
+            for listen in target.listen.iter() {
+                let place = (&target.netns, listen);
+                let known = places.iter().position(|known| *known == place);
+                named.push(known.unwrap_or(places.len()));
+                if known.is_none() {
+                    places.push(place);
+                }
             }
+            of_target.push(named);
         }
         let listens: Vec<Listen> = places.iter().map(|(_, listen)| *listen).collect();
         let kernel = Arc::new(Kernel::open(&config.kernel, &listens)?);
@@ -147,12 +154,15 @@ impl Watch {
             .targets
             .iter()
             .zip(of_target)
-            .map(|(target, endpoint)| {
-                Arc::new(Target::new(
-                    target.clone(),
-                    Arc::clone(&endpoints[endpoint]),
-                    Arc::clone(&kernel),
-                ))
+            .map(|(target, named)| {
+                let (mut own, mut others) = (Vec::new(), Vec::new());
+                for (index, endpoint) in endpoints.iter().enumerate() {
+                    let is_named = named.contains(&index);
+                    let list = if is_named { &mut own } else { &mut others };
+                    list.push(Arc::clone(endpoint));
+                }
+                let endpoints = Endpoints::new(own, others);
+                Arc::new(Target::new(target.clone(), endpoints, Arc::clone(&kernel)))
             })
             .collect();
         Ok(Self {

@@ -15,8 +15,8 @@ pub struct Observation {
     pub tally: Option<Tally>,
     /// The listening sockets.
     pub listeners: Option<Listeners>,
-    /// Sockets that left ESTABLISHED longer than `settle` ago and are not closed: their peer has
-    /// gone, and the service holds on to them.
+    /// Sockets that left ESTABLISHED longer than `settle` ago and that the service has not closed:
+    /// their peer has gone, and it holds on to them.
     pub held: Option<u64>,
     /// Which sockets have sent bytes that the programs saw.
     pub heard: Heard,

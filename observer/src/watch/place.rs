@@ -7,7 +7,7 @@
 use std::{
     collections::HashMap,
     io,
-    net::{IpAddr, Ipv6Addr},
+    net::{IpAddr, Ipv6Addr, UdpSocket},
     sync::Mutex,
 };
 
@@ -118,7 +118,7 @@ impl Place {
 /// The key by which the programs find the sockets of a listening address.
 #[must_use]
 pub(super) fn key(netns: u32, listen: Listen) -> TargetKey {
-    let address = match listen.to_canonical().address {
+    let address = match listen.address {
         None => [0; 16],
         Some(IpAddr::V4(address)) => address.to_ipv6_mapped().octets(),
         Some(IpAddr::V6(address)) => address.octets(),
@@ -129,6 +129,20 @@ pub(super) fn key(netns: u32, listen: Listen) -> TargetKey {
         port: listen.port,
         reserved: 0,
     }
+}
+
+/// Whether a namespace does not have an address: no socket can be bound to it.
+///
+/// Where `net.ipv4.ip_nonlocal_bind` lets sockets be bound to any address, none is found absent.
+pub(super) fn is_absent(netns: &NetworkNamespace, address: IpAddr) -> bool {
+    let bound = netns.run(move || UdpSocket::bind((address, 0)));
+    bound.is_err_and(|error| error.kind() == io::ErrorKind::AddrNotAvailable)
+}
+
+/// Whether a key is that of one address on the port of the other, which is that of any address.
+pub(super) fn is_within(one: &TargetKey, any: &TargetKey) -> bool {
+    let is_same_port = (one.netns, one.port) == (any.netns, any.port);
+    is_same_port && one.address != [0; 16] && any.address == [0; 16]
 }
 
 /// Which endpoint has which key now.
@@ -162,7 +176,13 @@ mod tests {
     use super::*;
 
     fn key_of(netns: u32, listen: &str) -> TargetKey {
-        key(netns, listen.parse().expect("an address"))
+        let (address, port) = listen.rsplit_once(':').expect("a port");
+        let address = address.trim_matches(['[', ']']);
+        let listen = Listen {
+            address: (!address.is_empty()).then(|| address.parse().expect("an address")),
+            port: port.parse().expect("a port"),
+        };
+        key(netns, listen)
     }
 
     #[test]
@@ -174,6 +194,30 @@ mod tests {
         assert!(!keys.take(key, 1));
         keys.give_back(&key);
         assert!(keys.take(key, 1));
+    }
+
+    #[test]
+    fn an_address_is_within_any_address_of_its_port_and_namespace() {
+        let any = key_of(1, ":80");
+        assert!(is_within(&key_of(1, "127.0.0.1:80"), &any));
+        assert!(is_within(&key_of(1, "[::1]:80"), &any));
+        for other in [(1, ":80"), (1, "127.0.0.1:81"), (2, "127.0.0.1:80")] {
+            assert!(!is_within(&key_of(other.0, other.1), &any), "{other:?}");
+        }
+        assert!(!is_within(&any, &key_of(1, "127.0.0.1:80")));
+    }
+
+    #[test]
+    fn an_address_is_absent_where_nothing_can_be_bound_to_it() {
+        let own = NetworkNamespace::open(&Netns::SelfNs).expect("one's own");
+        assert!(!is_absent(&own, "127.1.2.3".parse().expect("an address")));
+        // For documentation, RFC 5737 and RFC 3849.
+        for address in ["192.0.2.1", "2001:db8::1"] {
+            assert!(
+                is_absent(&own, address.parse().expect("an address")),
+                "{address}"
+            );
+        }
     }
 
     #[test]

@@ -26,6 +26,21 @@ pub struct Survey {
     pub repairs: u64,
 }
 
+impl Survey {
+    /// What came of both, of two endpoints.
+    pub(super) fn and(mut self, other: Self) -> Self {
+        // They do not make up for each other.
+        if self.disagreement == 0 {
+            self.disagreement = other.disagreement;
+        }
+        for (state, count) in other.states {
+            *self.states.entry(state).or_default() += count;
+        }
+        self.repairs += other.repairs;
+        self
+    }
+}
+
 /// Most looks in a row; two make a repair, the rest see whether it helped.
 const LOOKS: u32 = 6;
 

@@ -1,22 +1,20 @@
 //! One target: its samples, its claim, and what was last found. Its checks are in `judging`.
 
 use std::{
-    collections::HashMap,
     sync::{Arc, Mutex, OnceLock, Weak},
     time::{Duration, Instant},
 };
 
-use observer_ebpf::Tally;
 use tokio::sync::{Notify, mpsc};
 
 use super::{
-    counted::project, endpoint::WitnessError, health::Watched, judging::COMPARED_WITHIN,
-    kernel::Kernel, lock, observation::Observation, sampler::Bell, unheard::Heard,
+    endpoint::WitnessError, endpoints::Endpoints, judging::COMPARED_WITHIN, kernel::Kernel, lock,
+    observation::Observation, sampler::Bell, unheard::Heard,
 };
 use crate::{
     check::{
-        Confirmation, Counts, History, Judge, Lives, Record, Rules, Sample, Samples, Suspects,
-        TooWide, pause_before_recheck,
+        ClosingSockets, Confirmation, History, Judge, Lives, Record, Rules, Sample, Samples,
+        Suspects, TooWide, pause_before_recheck,
     },
     claim::{Claimant, Reading},
     config::{self, Bound, Counts as Counted},
@@ -33,7 +31,7 @@ pub struct Target {
     /// What the configuration says.
     pub config: config::Target,
     /// Where its sockets are.
-    pub watched: Arc<Watched>,
+    pub endpoints: Endpoints,
     kernel: Arc<Kernel>,
     pub(super) state: Mutex<State>,
     pub(super) sampled: Notify,
@@ -47,8 +45,7 @@ pub(super) struct State {
     pub(super) samples: Samples,
     pub(super) epoch: u64,
     pub(super) judge: Judge,
-    /// The closing sockets, and since when each was seen to be.
-    pub(super) closing: HashMap<u64, Instant>,
+    pub(super) closing: ClosingSockets,
     /// The cookies of the sockets that listened when there last were any.
     pub(super) listening: Vec<u64>,
     pub(super) history: History,
@@ -60,7 +57,7 @@ pub(super) struct State {
 impl Target {
     /// A target of which nothing is known yet.
     #[must_use]
-    pub fn new(config: config::Target, watched: Arc<Watched>, kernel: Arc<Kernel>) -> Self {
+    pub fn new(config: config::Target, endpoints: Endpoints, kernel: Arc<Kernel>) -> Self {
         // The window of a check, which time stamps put into the past, the time until it is decided,
         // and some slack.
         let slack = config.freshness.age + COMPARED_WITHIN + Duration::from_secs(5);
@@ -83,14 +80,14 @@ impl Target {
                 samples: Samples::new(keep),
                 epoch: 0,
                 judge: Judge::new(rules),
-                closing: HashMap::new(),
+                closing: ClosingSockets::default(),
                 listening: Vec::new(),
                 history: History::default(),
                 listened: None,
                 last: Observation::none(),
             }),
             config,
-            watched,
+            endpoints,
             kernel,
             sampled: Notify::new(),
             sampler: OnceLock::new(),
@@ -140,17 +137,17 @@ impl Target {
     /// Takes one sample of the counts. Returns whether they are others than at the sample before.
     pub fn sample(&self) -> bool {
         let began = Instant::now();
+        let epoch = self.endpoints.epoch();
         // Before the counts: each end that is in the lives is in the counts as well.
         let lives = self.read_lives();
-        let read = self.read_counts();
+        let read = self.endpoints.count(self.config.counts);
         let finished = Instant::now();
-        let epoch = self.watched.epoch();
+        let is_of_one_epoch = epoch == self.endpoints.epoch();
         let mut state = lock(&self.state);
-        if state.epoch != epoch {
-            state.epoch = epoch;
-            state.samples.clear();
-        }
+        state.note_epoch(epoch);
         let has_changed = match read {
+            // Neither of the one nor of the other: the next one will be.
+            Ok(_) if !is_of_one_epoch => true,
             Ok((tally, counts)) => {
                 let before = state.samples.last().map(|last| last.counts);
                 state.last.tally = Some(tally);
@@ -167,7 +164,7 @@ impl Target {
                 state.samples.clear();
                 // The survey meets the same error, and logs it; it looks for a place by itself.
                 if !matches!(error, WitnessError::Absent) {
-                    self.watched.survey_soon();
+                    self.endpoints.survey_soon();
                 }
                 true
             }
@@ -180,35 +177,13 @@ impl Target {
     /// How long those lived that have ended, where the programs count that: connections from
     /// ESTABLISHED to CLOSE, WebSockets from their upgrade to the first sign of their end.
     fn read_lives(&self) -> Option<Lives> {
-        let index = self.watched.endpoint.index();
-        let durations = match self.config.counts {
-            Counted::Websocket => self.kernel.websocket_durations(index)?,
-            Counted::Established | Counted::Accepted => self.kernel.durations(index)?,
-        };
+        let kernel = &self.kernel;
+        let durations = self.endpoints.durations(|index| match self.config.counts {
+            Counted::Websocket => kernel.websocket_durations(index),
+            Counted::Established | Counted::Accepted => kernel.durations(index),
+        })?;
         let buckets = durations.buckets.first_chunk()?;
         Some(Lives(*buckets))
-    }
-
-    fn read_counts(&self) -> Result<(Tally, Counts), WitnessError> {
-        if !self.watched.is_seeded() {
-            // What was open before is not zero: it is unknown.
-            return Err(WitnessError::Absent);
-        }
-        let endpoint = &self.watched.endpoint;
-        let count = endpoint.count()?;
-        // After the counts: what was accepted until now is at least what was opened less these.
-        let waiting = match self.config.counts {
-            Counted::Accepted => endpoint.listeners()?.queue_length,
-            Counted::Established | Counted::Websocket => 0,
-        };
-        let known = project(&count.tally, self.config.counts);
-        let counts = Counts {
-            doubtful_entered: known.doubtful_entered.wrapping_add(count.unseen_after),
-            doubtful_left: known.doubtful_left.wrapping_add(count.unseen_before),
-            waiting,
-            ..known
-        };
-        Ok((count.tally, counts))
     }
 
     /// Reads the claim at every interval, from `offset` later than at once, and sooner where a drift

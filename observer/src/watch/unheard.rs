@@ -21,6 +21,15 @@ pub struct Heard {
 }
 
 impl Heard {
+    /// Those of two endpoints.
+    pub(super) const fn plus(self, other: Self) -> Self {
+        Self {
+            heard: self.heard + other.heard,
+            unheard: self.unheard + other.unheard,
+            closed: self.closed + other.closed,
+        }
+    }
+
     /// Sockets that were not heard and were open at some time since a sample in which so many such
     /// sockets had closed.
     #[must_use]

@@ -10,6 +10,8 @@ mod half_open;
 mod lagging;
 mod moving;
 mod namespace;
+mod orphans;
+mod overlapping;
 mod passing;
 mod places;
 mod privileges;

@@ -1,12 +1,13 @@
 //! Targets that come and go while the observer runs: their namespaces, their processes, their
 //! listeners.
 
+use std::collections::VecDeque;
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 
 use serde_json::json;
 use tests::claim_page::ClaimPage;
-use tests::observer::{BOUND, Classes, Observer, Watched};
+use tests::observer::{BOUND, Checks, Classes, Observer, Watched};
 use tests::process::{Process, Signal};
 use tests::scripted::{OK, Scripted, UPGRADE};
 use tests::{kernel_or_skip, port, skip, wait};
@@ -244,4 +245,49 @@ async fn a_listener_may_be_closed_and_opened_again_while_connections_stay() {
     }
     drop(kept);
     stage.shows_exactly(websockets(0)).await;
+}
+
+/// Workers that share a port are re-created one after the other, as a service does that recycles
+/// them.
+#[tokio::test]
+async fn one_listener_of_several_that_comes_or_goes_is_no_restart() {
+    if !kernel_or_skip() {
+        return;
+    }
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port::free().expect("port")));
+    let share = || Scripted::share(address, 16).expect("listen");
+    let first = share();
+    let pairs = [first.pair().await, first.pair().await];
+    let mut workers = VecDeque::from([first, share(), share(), share()]);
+    let page = ClaimPage::serve().await.expect("page");
+    page.claim(2);
+    let listen = format!(":{}", address.port());
+    let target = Watched::new("it", &listen, &page.url()).with("counts", "established");
+    let observer = Observer::start(&[target]).await.expect("observer");
+    let agree = [("verdict", json!("agree")), ("claim", json!(2.0))];
+    observer.reports("it", &agree).await.expect("agree");
+    let before = observer.checks("it").await.expect("checks");
+    // Each of them is another one in the end, and at each check one is.
+    for _ in 0..12 {
+        workers.pop_front();
+        workers.push_back(share());
+        observer.checked("it").await.expect("a check");
+        observer.reports("it", &agree).await.expect("agree");
+    }
+    let after = observer.checks("it").await.expect("checks");
+    let other = |checks: Checks| Checks { agree: 0, ..checks };
+    assert_eq!(other(after), other(before));
+
+    // All of them at once are a restart.
+    workers.clear();
+    workers.extend([share(), share()]);
+    wait::until("a check that says so", BOUND, async || {
+        let blind = observer.checks("it").await?.blind;
+        anyhow::ensure!(blind > before.blind, "{blind} checks were blind");
+        Ok::<_, anyhow::Error>(())
+    })
+    .await
+    .expect("a restart");
+    observer.reports("it", &agree).await.expect("agree");
+    drop(pairs);
 }

@@ -44,11 +44,21 @@ impl Namespace {
 
     /// A worker on the public address, once it listens.
     pub(super) async fn worker(&self, public: SocketAddr) -> Process {
+        let management = SocketAddr::from(([127, 0, 0, 2], public.port()));
+        self.worker_beside(public, management).await
+    }
+
+    /// The same, with its gauge on that address.
+    pub(super) async fn worker_beside(
+        &self,
+        public: SocketAddr,
+        management: SocketAddr,
+    ) -> Process {
         let worker = self.run(
             "honest_worker",
             &[
                 format!("--public-address={public}"),
-                format!("--management-address=127.0.0.2:{}", public.port()),
+                format!("--management-address={management}"),
             ],
         );
         let listens = wait::until("a listener", BOUND, async || {
@@ -74,6 +84,11 @@ impl Namespace {
         );
         clients.wait_for_log("open", BOUND).await.expect("open");
         clients
+    }
+
+    /// What `ip` calls it.
+    pub(super) fn name(&self) -> &str {
+        &self.0
     }
 
     /// What the observer's configuration calls it.
