@@ -354,10 +354,8 @@ fn durations(watch: &Watch) -> String {
     for target in &watch.targets {
         // Of a set of characters that needs no escape: `config` sees to that.
         let name = &target.config.name;
-        if let Some(durations) = target
-            .endpoints
-            .durations(|index| watch.kernel.durations(index))
-        {
+        let of = |index| watch.kernel.durations(index);
+        if let Some(durations) = target.endpoints.durations(of) {
             write_histogram(&mut samples, name, &durations);
         }
     }
