@@ -28,6 +28,8 @@ pub struct Rules {
 pub struct TooWide {
     /// 0.5 is half of it.
     pub share: f64,
+    /// Whether a connection may turn out to be of another kind than the one that is counted.
+    pub has_kinds: bool,
 }
 
 impl TooWide {
@@ -43,7 +45,10 @@ impl TooWide {
     pub fn is_beyond(self, resolution: u64, counts: &Counts) -> bool {
         let doubtful = counts.doubtful();
         let open = (counts.open() + doubtful).max(1);
-        let few = if doubtful > 0 { 0 } else { Self::FEW };
+        let few = match self.has_kinds && doubtful > 0 {
+            true => 0,
+            false => Self::FEW,
+        };
         resolution > few && resolution as f64 >= self.share * open as f64
     }
 }

@@ -70,7 +70,10 @@ fn judge(confirm: u32) -> Judge {
             checks: confirm,
             time: Duration::ZERO,
         },
-        too_wide: TooWide { share: f64::MAX },
+        too_wide: TooWide {
+            share: f64::MAX,
+            has_kinds: true,
+        },
     })
 }
 

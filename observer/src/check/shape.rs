@@ -394,7 +394,10 @@ mod tests {
                         checks: 2,
                         time: Duration::ZERO,
                     },
-                    too_wide: TooWide { share: f64::MAX },
+                    too_wide: TooWide {
+                        share: f64::MAX,
+                        has_kinds: true,
+                    },
                 }),
                 counts: Counts::default(),
                 claim: 0,

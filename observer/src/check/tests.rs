@@ -17,7 +17,10 @@ fn rules(confirm: u32) -> Rules {
             checks: confirm,
             time: Duration::ZERO,
         },
-        too_wide: TooWide { share: f64::MAX },
+        too_wide: TooWide {
+            share: f64::MAX,
+            has_kinds: true,
+        },
     }
 }
 
@@ -306,7 +309,10 @@ fn with_doubt(claim: i64, open: u64, doubtful: u64, missing: u64, second: u64) -
 #[test]
 fn an_agreement_that_excludes_too_little_is_blind() {
     let half = Rules {
-        too_wide: TooWide { share: 0.5 },
+        too_wide: TooWide {
+            share: 0.5,
+            has_kinds: true,
+        },
         ..rules(2)
     };
     let reason = |claim, open, doubtful, missing| {
@@ -319,6 +325,19 @@ fn an_agreement_that_excludes_too_little_is_blind() {
         assert_eq!(reason(claim, 0, 23, 0), Some(Blind::TooWide), "{claim}");
     }
     assert_eq!(reason(1, 0, 1, 0), Some(Blind::TooWide));
+    // Where there are no kinds, as many may have come unseen: a few of them are few.
+    let no_kinds = Rules {
+        too_wide: TooWide {
+            share: 0.5,
+            has_kinds: false,
+        },
+        ..half
+    };
+    let blind = |doubtful| {
+        let finding = Judge::new(no_kinds).judge(&with_doubt(1, 1, doubtful, 0, 1));
+        finding.blind
+    };
+    assert_eq!((blind(2), blind(3)), (None, Some(Blind::TooWide)));
     // A few of many say something.
     assert_eq!(reason(100, 100, 30, 0), None);
     // One or two of a few are no reason to be blind, where it is known what they are.
@@ -333,7 +352,10 @@ fn an_agreement_that_excludes_too_little_is_blind() {
 #[test]
 fn what_was_found_before_makes_a_wide_agreement_narrow() {
     let mut judge = Judge::new(Rules {
-        too_wide: TooWide { share: 0.5 },
+        too_wide: TooWide {
+            share: 0.5,
+            has_kinds: true,
+        },
         ..rules(2)
     });
     let finding = judge.judge(&with_doubt(10, 10, 0, 0, 1));

@@ -73,6 +73,7 @@ impl Target {
                     // Whatever it says below the most is right, by what it was declared to be.
                     Bound::AtMost => f64::INFINITY,
                 },
+                has_kinds: config.counts == Counted::Websocket,
             },
         };
         Self {
