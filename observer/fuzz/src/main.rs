@@ -97,7 +97,7 @@ fn exposition(bytes: &[u8], format: Format) {
 fn selected(bytes: &[u8], parse: impl Fn(&str) -> Option<Selection>) {
     let mut parts = bytes.splitn(2, |&byte| byte == b'\n');
     let text = parts.next().and_then(|text| std::str::from_utf8(text).ok());
-    if let (Some(selection), Some(page)) = (text.and_then(parse), parts.next()) {
+    if let (Some(selection), Some(page)) = (text.and_then(&parse), parts.next()) {
         // What it is shown as is what it is read from.
         assert_eq!(parse(&selection.to_string()).as_ref(), Some(&selection));
         check(selection.read(page, Format::Text));
