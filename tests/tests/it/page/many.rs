@@ -1,8 +1,10 @@
 //! Fifty targets, some of them wrong and one of them hostile.
 
 use anyhow::ensure;
+use serde_json::json;
 use tests::browser::{Browser, Size};
 use tests::wait;
+use tokio::net::TcpStream;
 
 use super::service::{OFTEN, PATIENCE, Service, Target};
 
@@ -50,6 +52,15 @@ async fn fifty_targets_can_be_read() {
         .collect();
     let observer = service.observer(&targets).await;
     let url = observer.url();
+    // Of a service that nobody was ever seen on, no number would be too high.
+    let visitor = TcpStream::connect(service.address())
+        .await
+        .expect("connect");
+    let seen = wait::until_equal("the visitor", PATIENCE, json!(1), async || {
+        Ok(observer.report("t-07").await?["connections"]["unclassified"].clone())
+    });
+    seen.await.expect("it is seen");
+    drop(visitor);
 
     browser.open(url, Size::Wide, true).await.expect("open");
     // The worst first; what stands below is the worst when the page was opened.
