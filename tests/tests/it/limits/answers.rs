@@ -11,7 +11,7 @@ use tests::claim_page::ClaimPage;
 use tests::observer::{BOUND, Observer, Prepared, Watched};
 use tests::port::free_address;
 use tests::wait;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
 use super::status;
@@ -50,6 +50,8 @@ async fn a_list_that_unpacks_to_millions_of_numbers_costs_no_memory() {
     let page = ClaimPage::serve().await.expect("a page");
     let public = free_address().expect("a port");
     let _listener = TcpListener::bind(public).await.expect("listen");
+    // Of a service that nobody was ever seen on, no number would be too high.
+    let _visitor = TcpStream::connect(public).await.expect("connect");
     let target = Watched::new("it", &format!(":{}", public.port()), &page.url())
         .with("counts", "established")
         .with("connections-url", &format!("http://{address}/connections"));
