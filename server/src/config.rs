@@ -8,7 +8,11 @@ use std::{
     str::FromStr, time::Duration,
 };
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
+
+mod default_file;
+
+use default_file::Setting;
 
 /// Declares each setting once: its manual, name, environment variable, type and default.
 ///
@@ -26,6 +30,17 @@ macro_rules! settings {
         #[derive(Clone, Debug)]
         pub struct Config {
             $($(#[doc = $doc])+ pub $name: $type,)+
+        }
+
+        impl Config {
+            /// Each setting with its manual and value, in their order.
+            fn settings(&self) -> Result<Vec<Setting>, toml::ser::Error> {
+                Ok(vec![$(Setting {
+                    field: stringify!($name),
+                    manual: concat!($($doc),+),
+                    value: toml::Value::try_from(&self.$name)?,
+                }),+])
+            }
         }
 
         impl Given {
@@ -86,6 +101,14 @@ settings! {
     message_limit, "SERVER_MESSAGE_LIMIT": usize = 64 * 1024;
     /// Most messages that wait for one account [default: 10000]
     pending_limit, "SERVER_PENDING_LIMIT": u32 = 10_000;
+    /// Most messages of one sender that wait for one account, so that others find room; 0 means half of
+    /// the pending limit [default: 0]
+    sender_pending_limit, "SERVER_SENDER_PENDING_LIMIT": u32 = 0;
+    /// How long a message waits for its ack before it is removed; `0s` means for ever [default: 0s]
+    message_retention, "SERVER_MESSAGE_RETENTION": Span = Span::seconds(0);
+    /// How long an attachment is kept, from its upload, and while a message that refers to it waits; `0s`
+    /// means for ever [default: 0s]
+    attachment_retention, "SERVER_ATTACHMENT_RETENTION": Span = Span::seconds(0);
     /// Longest time that sent bytes may stay unacknowledged by a client's kernel [default: 30s]
     user_timeout, "SERVER_USER_TIMEOUT": Span = Span::seconds(30);
     /// Most WebSocket sessions at once [default: 100000]
@@ -114,6 +137,9 @@ settings! {
     pong_timeout, "SERVER_PONG_TIMEOUT": Span = Span::seconds(10);
     /// Longest time that one frame may take to leave for a client that does not read [default: 10s]
     write_timeout, "SERVER_WRITE_TIMEOUT": Span = Span::seconds(10);
+    /// After a stop signal: how long clients are still served while `/readyz` fails already, so that
+    /// balancers look elsewhere before they are refused [default: 0s]
+    shutdown_delay, "SERVER_SHUTDOWN_DELAY": Span = Span::seconds(0);
     /// After a stop signal: time over which the WebSockets' close frames are spread [default: 1s]
     drain_spread, "SERVER_DRAIN_SPREAD": Span = Span::seconds(1);
     /// After a stop signal: when to give up waiting for clients [default: 10s]
@@ -123,8 +149,8 @@ settings! {
 }
 
 /// A length of time, written like `20s`, `500ms` or `1m 30s`.
-#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
-#[serde(try_from = "String")]
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(try_from = "String", into = "String")]
 pub struct Span(Duration);
 
 impl Span {
@@ -157,6 +183,12 @@ impl TryFrom<String> for Span {
     }
 }
 
+impl From<Span> for String {
+    fn from(span: Span) -> Self {
+        span.to_string()
+    }
+}
+
 impl fmt::Display for Span {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         humantime::format_duration(self.0).fmt(f)
@@ -164,7 +196,7 @@ impl fmt::Display for Span {
 }
 
 /// Origins, as browsers write them.
-#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
 #[serde(transparent)]
 pub struct Origins(pub Vec<String>);
 
@@ -181,7 +213,7 @@ impl FromStr for Origins {
 }
 
 /// Upper bounds of buckets, in seconds, by the name of a histogram.
-#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize, PartialEq)]
 #[serde(transparent)]
 pub struct Buckets(pub BTreeMap<String, Vec<f64>>);
 

@@ -7,13 +7,13 @@
 
 use std::sync::Arc;
 
+use exporter::channel::Receiver;
 use tokio::sync::oneshot;
 
 use crate::{
     bus::{Event, MessageBus},
-    channel::Receiver,
     sessions::Hub,
-    store::{Ack, NewMessage, NotStored, Store},
+    store::{Ack, NewMessage, NotStored, Room, Store},
 };
 
 /// Most items that are made durable at once.
@@ -38,14 +38,14 @@ pub(crate) async fn write_messages(
     mut queue: Receiver<Posted>,
     store: &Store,
     bus: &dyn MessageBus,
-    pending_limit: i64,
+    room: Room,
 ) {
     while let Some(group) = next_group(&mut queue).await {
         let (messages, answers): (Vec<_>, Vec<_>) = group
             .into_iter()
             .map(|Posted { message, answer }| (message, answer))
             .unzip();
-        let stored = store.store_messages(messages, pending_limit).await;
+        let stored = store.store_messages(messages, room).await;
         for (stored, answer) in stored.into_iter().zip(answers) {
             let stored = match stored {
                 Ok(message) => {

@@ -1,11 +1,14 @@
 //! `server`: the command line.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{io::Write as _, path::PathBuf, process::ExitCode};
 
 use anyhow::Context as _;
-use clap::{CommandFactory as _, Parser, ValueEnum};
+use clap::{CommandFactory as _, Parser, Subcommand, ValueEnum};
 use sd_notify::NotifyState;
-use server::{Server, config::Given};
+use server::{
+    Server,
+    config::{Config, Given},
+};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::{EnvFilter, layer::SubscriberExt as _, util::SubscriberInitExt as _};
 
@@ -16,7 +19,7 @@ use tracing_subscriber::{EnvFilter, layer::SubscriberExt as _, util::SubscriberI
 #[command(version)]
 struct Arguments {
     /// TOML file of settings; its keys are the flags' names
-    #[arg(long, env = "SERVER_CONFIG", value_name = "FILE")]
+    #[arg(long, env = "SERVER_CONFIG", value_name = "FILE", global = true)]
     config: Option<PathBuf>,
     /// What to log, such as `info` or `server=debug`
     #[arg(long = "log.level", env = "SERVER_LOG_LEVEL", default_value = "info")]
@@ -33,6 +36,24 @@ struct Arguments {
     man: bool,
     #[command(flatten)]
     given: Given,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+/// What is done in place of serving.
+#[derive(Subcommand)]
+enum Command {
+    /// Check the settings, or print the default ones
+    #[command(subcommand)]
+    Config(ConfigCommand),
+}
+
+#[derive(Subcommand)]
+enum ConfigCommand {
+    /// Read the settings as the server would, and say what is wrong with them
+    Check,
+    /// Print a file of every setting with its default
+    Default,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -59,7 +80,18 @@ fn main() -> ExitCode {
             log.with(lines.with_writer(std::io::stderr)).init();
         }
     }
-    match run(arguments.given, arguments.config) {
+    let Arguments {
+        given,
+        config,
+        command,
+        ..
+    } = arguments;
+    let done = match command {
+        None => run(given, config),
+        Some(Command::Config(ConfigCommand::Check)) => check(given, config),
+        Some(Command::Config(ConfigCommand::Default)) => print_default(),
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error:#}");
@@ -79,9 +111,34 @@ fn write_man() -> ExitCode {
     }
 }
 
-fn run(given: Given, file: Option<PathBuf>) -> anyhow::Result<()> {
+/// The settings of the command line, the environment and the file.
+fn resolve(given: Given, file: Option<PathBuf>) -> anyhow::Result<Config> {
     let file = file.map(Given::read).transpose()?.unwrap_or_default();
-    let config = given.over(file);
+    Ok(given.over(file))
+}
+
+fn check(given: Given, file: Option<PathBuf>) -> anyhow::Result<()> {
+    server::check(&resolve(given, file)?)?;
+    say("ok\n")
+}
+
+fn print_default() -> anyhow::Result<()> {
+    let config = Given::default().over(Given::default());
+    say(&config.commented().context("cannot write the defaults")?)
+}
+
+/// Writes to stdout; a reader that has seen enough and left, as `head` does, is no error.
+fn say(text: &str) -> anyhow::Result<()> {
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(error).context("cannot write to stdout")
+        }
+        _ => Ok(()),
+    }
+}
+
+fn run(given: Given, file: Option<PathBuf>) -> anyhow::Result<()> {
+    let config = resolve(given, file)?;
     raise_descriptor_limit();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -109,8 +166,7 @@ fn run(given: Given, file: Option<PathBuf>) -> anyhow::Result<()> {
             server.management_address()
         );
         tell_supervisor(&[NotifyState::Ready, NotifyState::Status(&status)]);
-        server.run(stop).await;
-        Ok(())
+        Ok(server.run(stop).await?)
     })
 }
 

@@ -2,16 +2,20 @@
 
 use std::{
     net::{IpAddr, Ipv6Addr},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
+
+use exporter::channel::Sender;
 
 use crate::{
     account::AccountId,
     attachments::Attachments,
     authentication::Authentication,
     bus::MessageBus,
-    channel::Sender,
     config::Config,
     group_commit::Posted,
     metrics_service::MetricsService,
@@ -19,6 +23,7 @@ use crate::{
     sessions::Hub,
     share::Share,
     store::{Ack, Store},
+    tasks::Wholeness,
 };
 
 /// The shared parts; each is safe to use from any task.
@@ -35,9 +40,17 @@ pub(crate) struct Relay {
     pub(crate) accounts_rate: Rate<IpAddr>,
     pub(crate) messages_rate: Rate<AccountId>,
     pub(crate) uploads: Share<AccountId>,
+    pub(crate) wholeness: Wholeness,
+    /// Whether the server is about to stop and still serves, while balancers turn to others.
+    pub(crate) is_leaving: AtomicBool,
 }
 
 impl Relay {
+    /// Whether new clients are welcome, as far as the server itself has a say.
+    pub(crate) fn is_welcoming(&self) -> bool {
+        !self.is_leaving.load(Ordering::SeqCst) && !self.hub.is_draining()
+    }
+
     /// Allows a client to create an account, or says how long to wait.
     pub(crate) fn limit_account(&self, client: IpAddr) -> Result<(), Duration> {
         self.accounts_rate.take(&network_of(client), Instant::now())

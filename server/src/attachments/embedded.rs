@@ -8,18 +8,18 @@ use std::{io, net::Ipv4Addr, path::PathBuf};
 use aws_sdk_s3::config::{Builder, Credentials, Region};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use s3s::{auth::SimpleAuth, service::S3ServiceBuilder};
-use s3s_fs::FileSystem;
 use tokio::net::TcpListener;
 
-use crate::{account::Token, config::Config};
+use super::durable::{self, Durable};
+use crate::{account::Token, config::Config, tasks::Tasks};
 
 const BUCKET: &str = "attachments";
 
 /// Why the embedded S3 cannot start.
 #[derive(Debug, thiserror::Error)]
 pub enum EmbeddedError {
-    /// Its directory cannot be made.
-    #[error("cannot create the directory of attachments {path}")]
+    /// Its directory cannot be made, or not be made to last.
+    #[error("cannot create the directory of attachments {}", path.display())]
     Directory {
         /// The directory.
         path: PathBuf,
@@ -37,16 +37,20 @@ pub enum EmbeddedError {
     Keys(#[source] getrandom::Error),
 }
 
-/// Starts the S3 and returns a client's settings for it, and its bucket.
-pub(super) async fn start(config: &Config) -> Result<(Builder, String), EmbeddedError> {
+/// Starts the S3, whose data directory is this process's alone, and returns a client's settings for
+/// it, and its bucket.
+pub(super) async fn start(
+    config: &Config,
+    tasks: &mut Tasks,
+) -> Result<(Builder, String), EmbeddedError> {
     let path = config.data_dir.join("s3");
-    std::fs::create_dir_all(path.join(BUCKET)).map_err(|source| EmbeddedError::Directory {
+    let prepared = durable::prepare(&path, BUCKET).await;
+    prepared.map_err(|source| EmbeddedError::Directory {
         path: path.clone(),
         source,
     })?;
-    let files = FileSystem::new(&path);
     // The crate's error is no `std::error::Error`; its text is what can be carried.
-    let files = files.map_err(|error| EmbeddedError::FileSystem(format!("{error:?}")))?;
+    let files = Durable::open(path).map_err(EmbeddedError::FileSystem)?;
     let key = || {
         Token::generate()
             .map(Token::reveal)
@@ -63,7 +67,7 @@ pub(super) async fn start(config: &Config) -> Result<(Builder, String), Embedded
         .await
         .map_err(EmbeddedError::Listen)?;
     let address = listener.local_addr().map_err(EmbeddedError::Listen)?;
-    tokio::spawn(async move {
+    tasks.spawn("serves the embedded S3", async move {
         loop {
             let Ok((stream, _)) = listener.accept().await else {
                 // No descriptor is free: the client's connections wait in the accept queue.

@@ -1,10 +1,10 @@
 //! Attachments: streamed to and from S3, never whole in memory.
 //!
 //! Knows S3 and how long it takes. Deliberately knows neither accounts nor names: a key is the
-//! attachment's id. If the process dies between the end of an upload and its row in the database,
-//! an object remains that nobody can fetch.
+//! attachment's id. What of an upload remains when the process dies, `retention` removes.
 
 mod download;
+mod durable;
 mod embedded;
 mod upload;
 
@@ -24,15 +24,12 @@ use aws_sdk_s3::{
 };
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 pub use embedded::EmbeddedError;
+use exporter::breaker::{Breaker, Open, Policy};
 use tokio::sync::Semaphore;
 pub(crate) use upload::Uploaded;
 use uuid::Uuid;
 
-use crate::{
-    breaker::{Breaker, Open, Policy},
-    config::Config,
-    metrics_service::MetricsService,
-};
+use crate::{config::Config, metrics_service::MetricsService, tasks::Tasks};
 
 /// Longest time for one attempt of one request to S3, a part's upload included.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(20);
@@ -113,6 +110,7 @@ impl Attachments {
     pub(crate) async fn open(
         config: &Config,
         metrics: Arc<MetricsService>,
+        tasks: &mut Tasks,
     ) -> Result<Self, AttachmentsError> {
         // The connector for HTTPS panics where the host has no certificate authority.
         let has_authorities = !rustls_native_certs::load_native_certs().certs.is_empty();
@@ -129,7 +127,7 @@ impl Attachments {
             .operation_timeout(OPERATION_TIMEOUT)
             .build();
         let (settings, bucket) = if config.attachments_bucket.is_empty() {
-            embedded::start(config).await?
+            embedded::start(config, tasks).await?
         } else {
             let settings = aws_config::defaults(BehaviorVersion::latest())
                 .http_client(http.clone())
@@ -167,7 +165,7 @@ impl Attachments {
         Ok(Self {
             client: Client::from_conf(settings),
             bucket,
-            breaker: Breaker::new("s3", policy, Arc::clone(&metrics)),
+            breaker: metrics.breaker("s3", policy),
             uploads: Semaphore::new(config.uploads_limit),
             metrics,
         })
@@ -198,14 +196,14 @@ impl Attachments {
         }
     }
 
-    /// Removes an attachment that nothing refers to.
+    /// Removes an object, if it is there.
     pub(crate) async fn delete(&self, id: &Uuid) -> Result<(), S3Error> {
+        let admission = self.breaker.admit(Instant::now())?;
         let request = self
             .client
             .delete_object()
             .bucket(&self.bucket)
             .key(id.to_string());
-        request.send().await?;
-        Ok(())
+        upload::settle(&admission, request.send().await).map(drop)
     }
 }

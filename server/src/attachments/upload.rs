@@ -7,12 +7,12 @@ use aws_sdk_s3::{
     types::{CompletedMultipartUpload, CompletedPart},
 };
 use bytes::{Bytes, BytesMut};
+use exporter::{Stopwatch, breaker::Admission};
 use sha2::{Digest as _, Sha256};
 use tokio::sync::SemaphorePermit;
 use uuid::Uuid;
 
 use super::{Attachments, S3Error};
-use crate::{breaker::Admission, metrics_service::Stopwatch};
 
 /// Size of a part: the smallest that S3 allows, 5 MiB. An upload holds one in memory.
 const PART: usize = 5 * 1024 * 1024;
@@ -74,6 +74,11 @@ impl Upload {
             self.check(sent)?;
         }
         Ok(())
+    }
+
+    /// The key that its object has.
+    pub(crate) fn id(&self) -> Uuid {
+        self.id
     }
 
     /// The bytes taken so far.
@@ -185,7 +190,7 @@ impl Upload {
     }
 }
 
-fn settle<T, E: Into<S3Error>>(
+pub(super) fn settle<T, E: Into<S3Error>>(
     admission: &Admission<'_>,
     result: Result<T, E>,
 ) -> Result<T, S3Error> {

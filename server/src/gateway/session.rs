@@ -7,13 +7,13 @@
 use std::{collections::HashMap, pin::Pin, sync::Arc, time::Duration};
 
 use axum::extract::ws::{Message as Frame, WebSocket};
+use exporter::channel::{Receiver, Refused};
 use futures_util::{SinkExt as _, StreamExt as _, future::OptionFuture};
 use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout};
 use uuid::Uuid;
 
 use super::protocol::{self, Up};
 use crate::{
-    channel::{Receiver, Refused},
     message::{Message, Sequence},
     rate::Bucket,
     relay::Relay,

@@ -70,10 +70,10 @@ pub(super) async fn upload(
         sha256,
         created_at: now(),
     };
-    let relay = Arc::clone(&relay);
-    // In a task of its own: a client that leaves now must not leave an object without a row.
-    let task = tokio::spawn(async move { remember(&relay, attachment).await });
-    task.await.map_err(|_| ApiError::Panic)??;
+    // If the client leaves now, the object has no row, and is removed with what is too old.
+    if !relay.store.create_attachment(&attachment).await? {
+        return Err(ApiError::SlowBody);
+    }
     Ok((StatusCode::CREATED, Json(created)))
 }
 
@@ -82,6 +82,7 @@ async fn store(relay: &Relay, owner: &AccountId, body: Body) -> Result<Uploaded,
     let _share = relay.uploads.take(owner).await;
     let _permit = relay.attachments.permit_upload().await?;
     let mut upload = relay.attachments.upload();
+    relay.store.begin_upload(&upload.id(), now()).await?;
     let mut chunks = body.into_data_stream();
     while let Some(chunk) = chunks.next().await {
         let chunk = chunk.map_err(|error| {
@@ -109,16 +110,6 @@ fn is_timeout(error: &axum::Error) -> bool {
         source = error.source();
     }
     false
-}
-
-async fn remember(relay: &Relay, attachment: Attachment) -> Result<(), ApiError> {
-    let Err(error) = relay.store.create_attachment(&attachment).await else {
-        return Ok(());
-    };
-    if let Err(error) = relay.attachments.delete(&attachment.id).await {
-        tracing::warn!(%error, id = %attachment.id, "an attachment without a row stays in S3");
-    }
-    Err(error.into())
 }
 
 /// Gives an attachment to its owner or one of its recipients.

@@ -60,6 +60,9 @@ pub(crate) enum ApiError {
     /// The recipient has too many messages waiting.
     #[error("the recipient has too many messages waiting")]
     RecipientFull,
+    /// The recipient has too many messages of this sender waiting.
+    #[error("too many of your messages wait for this recipient")]
+    ShareFull,
     /// The database cannot hold the text of a message.
     #[error("this text cannot be stored")]
     Unfit,
@@ -98,7 +101,9 @@ impl ApiError {
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::SlowBody => StatusCode::REQUEST_TIMEOUT,
             Self::BrokenBody => StatusCode::BAD_REQUEST,
-            Self::TooMany(_) | Self::RecipientFull => StatusCode::TOO_MANY_REQUESTS,
+            Self::TooMany(_) | Self::RecipientFull | Self::ShareFull => {
+                StatusCode::TOO_MANY_REQUESTS
+            }
             Self::NoRecipient | Self::NoAttachment | Self::Unfit => {
                 StatusCode::UNPROCESSABLE_ENTITY
             }
@@ -122,7 +127,8 @@ impl ApiError {
             | Self::Busy
             | Self::Store(_)
             | Self::S3(_)
-            | Self::RecipientFull => Some(Duration::from_secs(1)),
+            | Self::RecipientFull
+            | Self::ShareFull => Some(Duration::from_secs(1)),
             _ => None,
         }
     }
@@ -162,6 +168,7 @@ impl From<NotStored> for ApiError {
             NotStored::NoRecipient => Self::NoRecipient,
             NotStored::NoAttachment => Self::NoAttachment,
             NotStored::Full => Self::RecipientFull,
+            NotStored::ShareFull => Self::ShareFull,
             NotStored::Unfit => Self::Unfit,
             NotStored::Failed(error) => Self::Store(error),
         }

@@ -7,13 +7,13 @@ use axum::{
     extract::{State, rejection::JsonRejection},
     http::{HeaderMap, StatusCode},
 };
+use exporter::channel::Refused;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::error::ApiError;
 use crate::{
     account::AccountId,
-    channel::Refused,
     group_commit::Posted,
     relay::{Relay, now},
     store::NewMessage,

@@ -8,7 +8,6 @@ mod attachments;
 mod error;
 mod gateway;
 mod messages;
-mod observe;
 mod origin;
 
 use std::{any::Any, sync::Arc};
@@ -20,7 +19,7 @@ use axum::{
     routing::{get, post},
 };
 use error::ApiError;
-use observe::ObserveLayer;
+use exporter::http::Measured;
 use tower_http::{catch_panic::CatchPanicLayer, timeout::RequestBodyTimeoutLayer};
 
 use crate::{
@@ -30,7 +29,7 @@ use crate::{
 };
 
 /// The public port's service.
-pub(crate) fn router(relay: &Arc<Relay>) -> Router {
+pub(crate) fn router(relay: &Arc<Relay>) -> Measured<Router> {
     let routes = Router::new()
         .route(ACCOUNTS, post(accounts::create).options(origin::ask))
         .route(ATTACHMENTS, post(attachments::upload).options(origin::ask))
@@ -50,14 +49,9 @@ pub(crate) fn router(relay: &Arc<Relay>) -> Router {
 }
 
 /// What is around every route: a panic is answered, and whatever happens is measured.
-fn surround(routes: Router, metrics: &Arc<MetricsService>) -> Router {
+fn surround(routes: Router, metrics: &MetricsService) -> Measured<Router> {
     let routes = routes.layer(CatchPanicLayer::custom(answer_panic));
-    observe_requests(routes, metrics)
-}
-
-/// Measures every request to these routes.
-pub fn observe_requests(routes: Router, metrics: &Arc<MetricsService>) -> Router {
-    routes.layer(ObserveLayer(Arc::clone(metrics)))
+    metrics.http().measure(routes)
 }
 
 fn answer_panic(_: Box<dyn Any + Send>) -> Response {
@@ -82,19 +76,23 @@ mod tests {
 
     #[tokio::test]
     async fn a_handler_that_panics_is_answered_and_counted() {
-        let metrics = Arc::new(MetricsService::new(&Buckets::default()).unwrap());
+        let metrics = MetricsService::new(&Buckets::default()).unwrap();
         let routes = Router::new().route(MESSAGES, post(async || panic()));
         let request = Request::post(MESSAGES).body(Body::empty()).unwrap();
         let response = surround(routes, &metrics).oneshot(request).await.unwrap();
         assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
         let counted =
             "http_requests_total{method=\"POST\",route=\"/v1/messages\",status=\"500\"} 1";
-        assert!(metrics.render().contains(counted), "{}", metrics.render());
+        assert!(
+            metrics.registry().render().contains(counted),
+            "{}",
+            metrics.registry().render()
+        );
     }
 
     #[tokio::test]
     async fn a_request_that_is_dropped_is_counted_as_499() {
-        let metrics = Arc::new(MetricsService::new(&Buckets::default()).unwrap());
+        let metrics = MetricsService::new(&Buckets::default()).unwrap();
         let routes = Router::new().route(MESSAGES, post(std::future::pending::<StatusCode>));
         let request = Request::post(MESSAGES).body(Body::empty()).unwrap();
         let answer = surround(routes, &metrics).oneshot(request);
@@ -102,6 +100,10 @@ mod tests {
         assert!(ended.is_err());
         let counted =
             "http_requests_total{method=\"POST\",route=\"/v1/messages\",status=\"499\"} 1";
-        assert!(metrics.render().contains(counted), "{}", metrics.render());
+        assert!(
+            metrics.registry().render().contains(counted),
+            "{}",
+            metrics.registry().render()
+        );
     }
 }

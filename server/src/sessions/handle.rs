@@ -4,19 +4,18 @@
 
 use std::{
     mem,
-    net::SocketAddr,
     sync::{
         Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
-    time::SystemTime,
 };
 
+use exporter::channel::Sender;
 use tokio::sync::Notify;
 use uuid::Uuid;
 
 use super::ending::Ending;
-use crate::{channel::Sender, message::Message};
+use crate::message::Message;
 
 /// What became of an ack.
 #[derive(Clone, Copy, Debug)]
@@ -31,10 +30,6 @@ pub(crate) struct Settled {
 pub(crate) struct Handle {
     /// Unlike that of any other session of this process.
     pub(crate) id: u64,
-    /// The client's address.
-    pub(crate) peer: SocketAddr,
-    /// When the upgrade was complete.
-    pub(crate) opened_at: SystemTime,
     /// Messages on their way to the client.
     pub(super) outbound: Sender<Arc<Message>>,
     /// Whether messages in the database did not pass through the queue: the session reads them.

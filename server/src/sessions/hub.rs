@@ -6,13 +6,14 @@
 use std::{
     collections::{BTreeMap, HashMap},
     net::SocketAddr,
-    sync::{
-        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
-    time::{Duration, SystemTime},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, atomic::AtomicBool},
+    time::Duration,
 };
 
+use exporter::{
+    channel::Receiver,
+    sessions::{Session, Sessions},
+};
 use tokio::sync::Notify;
 
 use super::{
@@ -21,10 +22,9 @@ use super::{
 };
 use crate::{
     account::AccountId,
-    channel::{Receiver, channel},
     config::Config,
     message::Message,
-    metrics_service::{Level, MetricsService, Queue},
+    metrics_service::{MetricsService, Queue},
     store::Ack,
 };
 
@@ -40,7 +40,8 @@ pub(crate) enum Refusal {
 /// Every session of this process.
 pub(crate) struct Hub {
     accounts: Mutex<Accounts>,
-    next_id: AtomicU64,
+    /// The same sessions, as they are counted and shown to operators.
+    open: Sessions,
     /// Told when the last reservation is dropped.
     emptied: Notify,
     limit: usize,
@@ -91,7 +92,7 @@ impl Hub {
     pub(crate) fn new(config: &Config, metrics: Arc<MetricsService>) -> Self {
         Self {
             accounts: Mutex::default(),
-            next_id: AtomicU64::new(1),
+            open: metrics.sessions(),
             emptied: Notify::new(),
             limit: config.sessions_limit,
             account_limit: config.account_sessions_limit,
@@ -127,6 +128,11 @@ impl Hub {
             .values()
             .flat_map(|account| account.sessions.values());
         sessions.map(Arc::clone).collect()
+    }
+
+    /// Every open session, as a line of JSON each.
+    pub(crate) fn lines(&self) -> String {
+        self.open.lines()
     }
 
     /// Hands a stored message to every session of its recipient.
@@ -256,15 +262,14 @@ impl Reservation {
     /// Opens the session: from here on it is listed and counted, and messages are queued for it.
     pub(crate) fn open(self, peer: SocketAddr) -> (Registration, Receiver<Arc<Message>>) {
         let hub = &self.hub;
-        let (outbound, messages) = channel(Queue::Outbound, hub.outbound_capacity, &hub.metrics);
-        let level = hub.metrics.hold_session();
+        let capacity = hub.outbound_capacity;
+        let (outbound, messages) = hub.metrics.channel(Queue::Outbound, capacity);
+        let session = hub.open.enter(peer);
         let mut accounts = hub.lock();
         let is_draining = accounts.is_draining;
         let account = accounts.by_id.entry(self.account.clone()).or_default();
         let handle = Arc::new(Handle {
-            id: hub.next_id.fetch_add(1, Ordering::Relaxed),
-            peer,
-            opened_at: SystemTime::now(),
+            id: session.id(),
             outbound,
             // What was sent while nobody listened is in the database.
             is_behind: AtomicBool::new(!account.is_drained),
@@ -282,7 +287,7 @@ impl Reservation {
             handle,
             ending: Ending::Aborted,
             reservation: self,
-            _level: level,
+            _session: session,
         };
         (registration, messages)
     }
@@ -309,7 +314,7 @@ pub(crate) struct Registration {
     handle: Arc<Handle>,
     ending: Ending,
     reservation: Reservation,
-    _level: Level,
+    _session: Session,
 }
 
 impl Registration {
@@ -352,7 +357,10 @@ mod tests {
     use proptest::{collection::vec, prelude::*};
 
     use super::*;
-    use crate::config::{Buckets, Given};
+    use crate::{
+        config::{Buckets, Given},
+        metrics_service::catalogue::ACTIVE_CONNECTIONS,
+    };
 
     const LIMIT: usize = 4;
 
@@ -364,11 +372,8 @@ mod tests {
     }
 
     fn active(hub: &Hub) -> usize {
-        let text = hub.metrics.render();
-        let line = text
-            .lines()
-            .find_map(|line| line.strip_prefix("active_connections "));
-        line.unwrap().parse().unwrap()
+        let registry = hub.metrics.registry();
+        registry.value(&ACTIVE_CONNECTIONS, []).unwrap() as usize
     }
 
     fn peer() -> SocketAddr {
@@ -400,6 +405,7 @@ mod tests {
                 }
                 prop_assert_eq!(active(&hub), open.len());
                 prop_assert_eq!(hub.sessions().len(), open.len());
+                prop_assert_eq!(hub.lines().lines().count(), open.len());
             }
             drop((reserved, open));
             prop_assert_eq!(active(&hub), 0);
@@ -462,6 +468,6 @@ mod tests {
         assert!(task.await.unwrap_err().is_panic());
         assert_eq!(active(&hub), 0);
         let aborted = "ws_sessions_closed_total{reason=\"aborted\"} 1";
-        assert!(hub.metrics.render().contains(aborted));
+        assert!(hub.metrics.registry().render().contains(aborted));
     }
 }

@@ -5,7 +5,7 @@ use std::{collections::HashMap, slice};
 use sqlx::{AnyConnection, AssertSqlSafe, Connection as _, FromRow};
 use uuid::Uuid;
 
-use super::{Store, StoreError};
+use super::{Room, Store, StoreError};
 use crate::{
     account::AccountId,
     message::{Message, Sequence},
@@ -37,6 +37,8 @@ pub(crate) enum NotStored {
     NoAttachment,
     /// The recipient has too many messages waiting.
     Full,
+    /// The recipient has too many messages of this sender waiting.
+    ShareFull,
     /// The database takes no such text, whatever else is tried.
     Unfit,
     /// The database failed.
@@ -67,14 +69,14 @@ impl Store {
     pub(crate) async fn store_messages(
         &self,
         messages: Vec<NewMessage>,
-        pending_limit: i64,
+        room: Room,
     ) -> Vec<Result<Message, NotStored>> {
-        let together = self.store_together(&messages, pending_limit).await;
+        let together = self.store_together(&messages, room).await;
         let results = match together {
             Err(error) if error.is_refusal() && messages.len() > 1 => {
                 let mut results = Vec::new();
                 for message in messages.chunks(1) {
-                    let alone = self.store_together(message, pending_limit).await;
+                    let alone = self.store_together(message, room).await;
                     results.extend(spread(alone, 1));
                 }
                 results
@@ -91,7 +93,7 @@ impl Store {
     async fn store_together(
         &self,
         messages: &[NewMessage],
-        pending_limit: i64,
+        room: Room,
     ) -> Result<Vec<Result<Sequence, NotStored>>, StoreError> {
         let mut connection = self.pool.acquire().await?;
         let (database, statement) = connection.statement("store_messages");
@@ -99,14 +101,14 @@ impl Store {
             let mut transaction = database.begin().await?;
             let mut results = Vec::with_capacity(messages.len());
             for messages in messages.chunks(ROWS) {
-                let stored = insert(&mut transaction, messages, pending_limit).await?;
+                let stored = insert(&mut transaction, messages, room).await?;
                 for (message, sequence) in messages.iter().zip(stored) {
                     results.push(match sequence {
                         Some(sequence) => Ok(sequence),
                         None if messages.len() > 1 => {
-                            message.store_alone(&mut transaction, pending_limit).await?
+                            message.store_alone(&mut transaction, room).await?
                         }
-                        None => Err(message.obstacle(&mut transaction).await?),
+                        None => Err(message.obstacle(&mut transaction, room).await?),
                     });
                 }
             }
@@ -186,10 +188,12 @@ impl Store {
 async fn insert(
     transaction: &mut AnyConnection,
     messages: &[NewMessage],
-    pending_limit: i64,
+    room: Room,
 ) -> Result<Vec<Option<Sequence>>, sqlx::Error> {
     // Nothing but placeholders and small numbers is put into the text.
-    let mut insert = sqlx::query_as(AssertSqlSafe(insertion(messages.len()))).bind(pending_limit);
+    let mut insert = sqlx::query_as(AssertSqlSafe(insertion(messages.len())))
+        .bind(room.of_recipient)
+        .bind(room.of_sender);
     for message in messages {
         insert = insert
             .bind(message.id.to_string())
@@ -216,7 +220,7 @@ async fn insert(
 /// sender's or none, and room among what waits for their recipient, with the others before them.
 fn insertion(messages: usize) -> String {
     let row = |row: usize| {
-        let first = 6 * row + 2;
+        let first = 6 * row + 3;
         let [id, recipient, sender, body, attachment, sent_at] =
             [0, 1, 2, 3, 4, 5].map(|column| format!("${}", first + column));
         // A list of values gives PostgreSQL no other hint at the type of a placeholder.
@@ -229,13 +233,16 @@ fn insertion(messages: usize) -> String {
         "with new (place, id, recipient, sender, body, attachment, sent_at) as (values {}) \
          insert into messages (id, recipient, sender, body, attachment, sent_at) \
          select id, recipient, sender, body, attachment, sent_at from \
-         (select new.*, row_number() over (partition by recipient order by place) as nth from new) \
-         as new \
+         (select new.*, row_number() over (partition by recipient order by place) as nth, \
+         row_number() over (partition by recipient, sender order by place) as nth_of_sender \
+         from new) as new \
          where exists (select 1 from accounts where id = new.recipient) \
          and (attachment is null or exists \
          (select 1 from attachments where id = new.attachment and owner = new.sender)) \
-         and nth + (select count(*) from \
-         (select 1 from messages where recipient = new.recipient limit $1) as pending) <= $1 \
+         and exists (select 1 from (select count(*) as waiting, \
+         count(*) filter (where sender = new.sender) as of_sender from \
+         (select sender from messages where recipient = new.recipient limit $1) as pending) as counted \
+         where nth + waiting <= $1 and nth_of_sender + of_sender <= $2) \
          order by place returning id, sequence",
         rows.join(", ")
     )
@@ -270,12 +277,12 @@ impl NewMessage {
     async fn store_alone(
         &self,
         transaction: &mut AnyConnection,
-        pending_limit: i64,
+        room: Room,
     ) -> Result<Result<Sequence, NotStored>, sqlx::Error> {
-        let alone = insert(transaction, slice::from_ref(self), pending_limit).await?;
+        let alone = insert(transaction, slice::from_ref(self), room).await?;
         match alone.into_iter().flatten().next() {
             Some(sequence) => Ok(Ok(sequence)),
-            None => self.obstacle(transaction).await.map(Err),
+            None => self.obstacle(transaction, room).await.map(Err),
         }
     }
 
@@ -295,8 +302,12 @@ impl NewMessage {
         Ok(())
     }
 
-    /// Why it may not be stored. Neither accounts nor attachments are ever deleted.
-    async fn obstacle(&self, transaction: &mut AnyConnection) -> Result<NotStored, sqlx::Error> {
+    /// Why it may not be stored. Accounts are never deleted, and an attachment that is does not return.
+    async fn obstacle(
+        &self,
+        transaction: &mut AnyConnection,
+        room: Room,
+    ) -> Result<NotStored, sqlx::Error> {
         if let Some(attachment) = self.attachment {
             let owned: Option<i64> =
                 sqlx::query_scalar("select size from attachments where id = $1 and owner = $2")
@@ -310,11 +321,24 @@ impl NewMessage {
         }
         let recipient: Option<String> = sqlx::query_scalar("select id from accounts where id = $1")
             .bind(self.recipient.as_str())
-            .fetch_optional(transaction)
+            .fetch_optional(&mut *transaction)
             .await?;
-        Ok(match recipient {
-            None => NotStored::NoRecipient,
-            Some(_) => NotStored::Full,
+        if recipient.is_none() {
+            return Ok(NotStored::NoRecipient);
+        }
+        let of_sender: i64 = sqlx::query_scalar(
+            "select count(*) from \
+             (select 1 from messages where recipient = $1 and sender = $2 limit $3) as pending",
+        )
+        .bind(self.recipient.as_str())
+        .bind(self.sender.as_str())
+        .bind(room.of_sender)
+        .fetch_one(transaction)
+        .await?;
+        Ok(if of_sender < room.of_sender {
+            NotStored::Full
+        } else {
+            NotStored::ShareFull
         })
     }
 

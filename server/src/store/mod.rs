@@ -7,6 +7,8 @@ mod accounts;
 mod attachments;
 mod messages;
 mod pool;
+mod retention;
+mod room;
 
 use std::{path::Path, sync::Arc};
 
@@ -14,10 +16,15 @@ pub(crate) use attachments::Attachment;
 pub(crate) use messages::{Ack, NewMessage, NotStored};
 pub use pool::OpenError;
 use pool::Pool;
+pub(crate) use pool::is_supported;
+pub(crate) use retention::BATCH;
+pub(crate) use room::Room;
 
 use tokio::sync::Semaphore;
 
-use crate::{breaker::Open, config::Config, metrics_service::MetricsService};
+use exporter::breaker::Open;
+
+use crate::{config::Config, metrics_service::MetricsService};
 
 /// Why the store did not do what it was asked; all who asked at once are told the same.
 #[derive(Clone, Debug, thiserror::Error)]

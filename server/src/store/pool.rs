@@ -1,11 +1,9 @@
-//! The pool of database connections, its two measurements and its durability.
+//! The pool of database connections, its breaker and its durability.
 //!
-//! Knows how long waiting, connecting and querying take, and keeps the three apart. Deliberately
-//! knows no table.
+//! Knows how connections are set up, and when not to ask for one. How long that takes, the pool of
+//! `exporter` says. Deliberately knows no table.
 
 use std::{
-    cell::Cell,
-    io,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -13,22 +11,22 @@ use std::{
     time::{Duration, Instant},
 };
 
+use exporter::{
+    Stopwatch,
+    breaker::{Admission, Breaker, Open, Policy},
+    pool::{self, AcquireError, Lent},
+};
 use sqlx::{
-    Any, AnyConnection, Connection as _, Executor as _,
+    Any, AnyConnection, Connection as _,
     any::{AnyConnectOptions, AnyPoolOptions},
     migrate::{MigrateError, Migrator},
-    pool::PoolConnection,
 };
-use tokio::{
-    sync::{Semaphore, SemaphorePermit},
-    time::timeout,
-};
+use tokio::time::timeout;
 
 use super::{StoreError, sqlite_url};
 use crate::{
-    breaker::{Admission, Breaker, Open, Policy},
     config::Config,
-    metrics_service::{MetricsService, Stopwatch},
+    metrics_service::{MetricsService, POOL},
 };
 
 static SQLITE: Migrator = sqlx::migrate!("migrations/sqlite");
@@ -48,22 +46,9 @@ const POSTGRES_SETTINGS: &str = "set statement_timeout = '10s'; set enable_seqsc
 /// all, such as a host that is gone, would hold the connection until TCP gives up.
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(12);
 
-tokio::task_local! {
-    /// Whether the acquisition in this task opened a connection; the pool's hook runs in the task.
-    static IS_OPENED: Cell<bool>;
-}
-
 /// Why the database cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// The data directory cannot be made.
-    #[error("cannot create the data directory {path}")]
-    Directory {
-        /// The directory as configured.
-        path: std::path::PathBuf,
-        /// What the kernel said.
-        source: io::Error,
-    },
     /// The address is not one of a database that is supported.
     #[error("the database address must start with `sqlite:` or `postgres:`")]
     Scheme,
@@ -81,12 +66,30 @@ pub enum OpenError {
     Migrate(#[source] MigrateError),
 }
 
+/// What is at an address.
+enum Kind {
+    Sqlite,
+    Postgres,
+}
+
+impl Kind {
+    fn of(url: &str) -> Option<Self> {
+        match url.split_once(':')?.0 {
+            "sqlite" => Some(Self::Sqlite),
+            "postgres" | "postgresql" => Some(Self::Postgres),
+            _ => None,
+        }
+    }
+}
+
+/// Whether the address is that of a database which this crate speaks to.
+pub(crate) fn is_supported(url: &str) -> bool {
+    Kind::of(url).is_some()
+}
+
 /// The pool.
 pub(super) struct Pool {
-    connections: sqlx::Pool<Any>,
-    /// As many permits as connections: waiting for one is waiting, and nothing else.
-    permits: Semaphore,
-    timeout: Duration,
+    connections: pool::Pool<Any>,
     breaker: Breaker,
     metrics: Arc<MetricsService>,
 }
@@ -98,20 +101,13 @@ impl Pool {
     ) -> Result<Self, OpenError> {
         sqlx::any::install_default_drivers();
         let url = match config.database_url.as_str() {
-            "" => {
-                let path = &config.data_dir;
-                std::fs::create_dir_all(path).map_err(|source| OpenError::Directory {
-                    path: path.clone(),
-                    source,
-                })?;
-                sqlite_url(&path.join("relay.db"))
-            }
+            "" => sqlite_url(&config.data_dir.join("relay.db")),
             url => url.to_owned(),
         };
-        let (migrator, is_sqlite, size) = match url.split_once(':') {
-            Some(("sqlite", _)) => (&SQLITE, true, 1),
-            Some(("postgres" | "postgresql", _)) => (&POSTGRES, false, 8),
-            _ => return Err(OpenError::Scheme),
+        let (migrator, is_sqlite, size) = match Kind::of(&url) {
+            Some(Kind::Sqlite) => (&SQLITE, true, 1),
+            Some(Kind::Postgres) => (&POSTGRES, false, 8),
+            None => return Err(OpenError::Scheme),
         };
         let size = if config.database_connections == 0 {
             size
@@ -141,28 +137,18 @@ impl Pool {
             // A file does not go away; a server may, and a ping is cheaper than a lost message.
             .test_before_acquire(!is_sqlite)
             .idle_timeout(None)
-            .max_lifetime(None)
-            .after_connect(move |connection, _| {
-                Box::pin(async move {
-                    // Connections that the pool opens by itself have no task that waits for them.
-                    let _ = IS_OPENED.try_with(|is_opened| is_opened.set(true));
-                    connection.execute(settings).await?;
-                    Ok(())
-                })
-            })
-            .connect_with(options)
-            .await
-            .map_err(OpenError::Connect)?;
-        let permits = Semaphore::new(size as usize);
+            .max_lifetime(None);
+        let connections =
+            pool::Pool::connect(connections, options, settings, metrics.registry(), POOL)
+                .await
+                .map_err(OpenError::Connect)?;
         let policy = Policy {
             failures: config.breaker_failures,
             cool_down: config.breaker_cool_down.get(),
         };
         Ok(Self {
             connections,
-            permits,
-            timeout: patience,
-            breaker: Breaker::new("database", policy, Arc::clone(&metrics)),
+            breaker: metrics.breaker("database", policy),
             metrics,
         })
     }
@@ -170,64 +156,25 @@ impl Pool {
     /// Waits for a connection, unless the database kept failing.
     pub(super) async fn acquire(&self) -> Result<Connection<'_>, StoreError> {
         let admission = self.breaker.admit(Instant::now())?;
-        let waiting = self.metrics.time_pool_wait();
-        match self.wait().await {
-            Ok(Acquired {
+        match self.connections.acquire().await {
+            Ok(connection) => Ok(Connection {
                 connection,
-                permit,
-                waited,
-                is_opened,
-            }) => {
-                if is_opened {
-                    let connecting = waiting.elapsed().saturating_sub(waited);
-                    self.metrics.record_connect(connecting);
-                    waiting.finish_at("acquired", waited);
-                } else {
-                    waiting.finish("acquired");
-                }
-                Ok(Connection {
-                    connection,
-                    is_suspect: AtomicBool::new(false),
-                    admission,
-                    metrics: &self.metrics,
-                    _permit: permit,
-                })
-            }
-            Err(error) => {
-                waiting.finish("failed");
-                // That many wait says nothing of the database: what it is asked meanwhile does.
-                if !matches!(error, StoreError::Busy) {
-                    admission.record(false, Instant::now());
-                }
-                Err(error)
+                is_suspect: AtomicBool::new(false),
+                admission,
+                metrics: &self.metrics,
+            }),
+            // That many wait says nothing of the database: what it is asked meanwhile does.
+            Err(AcquireError::Busy) => Err(StoreError::Busy),
+            Err(AcquireError::Pool(error)) => {
+                admission.record(false, Instant::now());
+                Err(StoreError::Connection(error.into()))
             }
         }
     }
 
-    async fn wait(&self) -> Result<Acquired<'_>, StoreError> {
-        let start = Instant::now();
-        let failed = |error: sqlx::Error| StoreError::Connection(error.into());
-        let permit = timeout(self.timeout, self.permits.acquire()).await;
-        let permit = permit.map_err(|_| StoreError::Busy)?;
-        let permit = permit.map_err(|_| failed(sqlx::Error::PoolClosed))?;
-        let waited = start.elapsed();
-        let acquire = async {
-            let connection = self.connections.acquire().await;
-            connection.map(|connection| (connection, IS_OPENED.with(Cell::get)))
-        };
-        let acquired = IS_OPENED.scope(Cell::new(false), acquire).await;
-        let (connection, is_opened) = acquired.map_err(failed)?;
-        Ok(Acquired {
-            connection,
-            permit,
-            waited,
-            is_opened,
-        })
-    }
-
     /// How many statements may run at once.
     pub(super) fn size(&self) -> usize {
-        self.connections.options().get_max_connections() as usize
+        self.connections.size()
     }
 
     /// Nothing if the database is known to work; else, how long it is to be left alone.
@@ -245,22 +192,13 @@ impl Pool {
     }
 }
 
-struct Acquired<'a> {
-    connection: PoolConnection<Any>,
-    permit: SemaphorePermit<'a>,
-    /// Time until a connection was free, or there was room to open one.
-    waited: Duration,
-    is_opened: bool,
-}
-
 /// A connection on loan.
 pub(super) struct Connection<'a> {
-    connection: PoolConnection<Any>,
+    connection: Lent<Any>,
     /// Whether a statement failed on it.
     is_suspect: AtomicBool,
     admission: Admission<'a>,
-    metrics: &'a Arc<MetricsService>,
-    _permit: SemaphorePermit<'a>,
+    metrics: &'a MetricsService,
 }
 
 impl<'a> Connection<'a> {
@@ -304,7 +242,7 @@ impl Drop for Connection<'_> {
 /// A statement, or a transaction of a few, under measurement.
 pub(super) struct Statement<'s, 'a> {
     name: &'static str,
-    stopwatch: Stopwatch,
+    stopwatch: Option<Stopwatch>,
     is_suspect: &'s AtomicBool,
     admission: &'s Admission<'a>,
 }
@@ -335,7 +273,9 @@ impl Statement<'_, '_> {
             Err(error) if error.is_refusal() => "refused",
             Err(_) => "failed",
         };
-        stopwatch.finish(outcome);
+        if let Some(stopwatch) = stopwatch {
+            stopwatch.finish(outcome);
+        }
         let is_working = outcome != "failed";
         is_suspect.fetch_or(!is_working, Ordering::Relaxed);
         admission.record(is_working, Instant::now());

@@ -13,22 +13,28 @@
 //! ```
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    fmt,
+    sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
+use metrics::{Counter, Gauge};
 use tokio::{sync::Notify, time::sleep_until};
 
-use crate::metrics_service::MetricsService;
+/// Longest time for which a dependency is left alone, whatever is configured: no clock ends before.
+const LONGEST: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
 /// When a breaker opens and for how long.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Policy {
+pub struct Policy {
     /// Failures in a row that open it.
-    pub(crate) failures: u32,
+    pub failures: u32,
     /// Time from opening to the next attempt.
-    pub(crate) cool_down: Duration,
+    pub cool_down: Duration,
 }
+
+/// The names of the states, as the label of transitions has them.
+pub const STATES: &[&str] = &["closed", "half_open", "open"];
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum State {
@@ -38,31 +44,28 @@ enum State {
 }
 
 impl State {
-    fn value(self) -> f64 {
+    fn place(self) -> usize {
         match self {
-            Self::Closed { .. } => 0.0,
-            Self::HalfOpen { .. } => 1.0,
-            Self::Open { .. } => 2.0,
+            Self::Closed { .. } => 0,
+            Self::HalfOpen { .. } => 1,
+            Self::Open { .. } => 2,
         }
     }
 
     fn label(self) -> &'static str {
-        match self {
-            Self::Closed { .. } => "closed",
-            Self::HalfOpen { .. } => "half_open",
-            Self::Open { .. } => "open",
-        }
+        STATES[self.place()]
     }
 }
 
 /// The breaker of one dependency.
-pub(crate) struct Breaker {
+pub struct Breaker {
     name: &'static str,
     policy: Policy,
     circuit: Mutex<Circuit>,
     /// Told of each change, and of each attempt that was cancelled.
     changed: Notify,
-    metrics: Arc<MetricsService>,
+    state: Gauge,
+    transitions: [Counter; 3],
 }
 
 struct Circuit {
@@ -74,18 +77,23 @@ struct Circuit {
 /// The dependency is not to be asked before this time has passed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not asked, because it kept failing")]
-pub(crate) struct Open {
+pub struct Open {
     /// Time until the next attempt is made.
-    pub(crate) retry_after: Duration,
+    pub retry_after: Duration,
 }
 
 impl Breaker {
-    /// A closed breaker; its metric is there from the start.
-    pub(crate) fn new(name: &'static str, policy: Policy, metrics: Arc<MetricsService>) -> Self {
-        let state = State::Closed { failures: 0 };
-        metrics.show_breaker(name, state.value());
+    /// A closed breaker. `state` is 0 while it is closed, 1 half-open, 2 open; `transitions` is asked for
+    /// the counter of changes to each of [`STATES`].
+    pub fn new(
+        name: &'static str,
+        policy: Policy,
+        state: Gauge,
+        transitions: impl Fn(&'static str) -> Counter,
+    ) -> Self {
+        state.set(0);
         let circuit = Mutex::new(Circuit {
-            state,
+            state: State::Closed { failures: 0 },
             generation: 0,
         });
         Self {
@@ -93,12 +101,16 @@ impl Breaker {
             policy,
             circuit,
             changed: Notify::new(),
-            metrics,
+            state,
+            transitions: [STATES[0], STATES[1], STATES[2]].map(transitions),
         }
     }
 
     /// Asks to use the dependency.
-    pub(crate) fn admit(&self, now: Instant) -> Result<Admission<'_>, Open> {
+    ///
+    /// # Errors
+    /// When it is left alone, or another attempt is being made to find out whether it works.
+    pub fn admit(&self, now: Instant) -> Result<Admission<'_>, Open> {
         let mut circuit = self.lock();
         if matches!(circuit.state, State::Open { until } if now >= until) {
             self.change(&mut circuit, State::HalfOpen { is_probing: false });
@@ -128,7 +140,10 @@ impl Breaker {
     }
 
     /// Nothing if the dependency is known to work; else, how long it is to be left alone, or tried out.
-    pub(crate) fn check(&self, now: Instant) -> Result<(), Open> {
+    ///
+    /// # Errors
+    /// When it is not known to work.
+    pub fn check(&self, now: Instant) -> Result<(), Open> {
         let retry_after = match self.lock().state {
             State::Closed { .. } => return Ok(()),
             State::Open { until } => until.saturating_duration_since(now),
@@ -139,7 +154,7 @@ impl Breaker {
 
     /// Waits until the dependency was left alone for as long as it is to be, and nobody asks it: a
     /// breaker that nobody asks would never close.
-    pub(crate) async fn due(&self) {
+    pub async fn due(&self) {
         loop {
             let changed = self.changed.notified();
             let state = self.lock().state;
@@ -161,9 +176,8 @@ impl Breaker {
         circuit.state = state;
         circuit.generation += 1;
         self.changed.notify_one();
-        self.metrics.show_breaker(self.name, state.value());
-        self.metrics
-            .count_breaker_transition(self.name, state.label());
+        self.state.set(state.place() as f64);
+        self.transitions[state.place()].increment(1);
         tracing::warn!(
             breaker = self.name,
             state = state.label(),
@@ -172,8 +186,19 @@ impl Breaker {
     }
 }
 
+impl fmt::Debug for Breaker {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Breaker")
+            .field("name", &self.name)
+            .field("state", &self.lock().state)
+            .finish_non_exhaustive()
+    }
+}
+
 /// Leave to use the dependency. Dropped without a verdict, it says nothing of the dependency.
-pub(crate) struct Admission<'a> {
+#[derive(Debug)]
+pub struct Admission<'a> {
     breaker: &'a Breaker,
     generation: u64,
     is_probe: bool,
@@ -181,7 +206,7 @@ pub(crate) struct Admission<'a> {
 
 impl Admission<'_> {
     /// Says whether the dependency worked; may be said several times.
-    pub(crate) fn record(&self, is_working: bool, now: Instant) {
+    pub fn record(&self, is_working: bool, now: Instant) {
         let breaker = self.breaker;
         let mut circuit = breaker.lock();
         if circuit.generation != self.generation {
@@ -198,7 +223,7 @@ impl Admission<'_> {
                 };
             }
             (State::Closed { .. } | State::HalfOpen { .. }, false) => {
-                let until = now + breaker.policy.cool_down;
+                let until = now + breaker.policy.cool_down.min(LONGEST);
                 breaker.change(&mut circuit, State::Open { until });
             }
             (State::Open { .. }, _) => {}
@@ -222,23 +247,34 @@ mod tests {
     use futures_util::FutureExt as _;
 
     use super::*;
-    use crate::config::Buckets;
+    use crate::{Registry, label};
+
+    crate::catalogue! {
+        /// Two.
+        CATALOGUE:
+        STATE = gauge, "circuit_breaker_state" [] "state"
+            "State.";
+        TRANSITIONS = counter, "transitions_total" [label("to", STATES)] "transitions"
+            "Changes.";
+    }
 
     const COOL_DOWN: Duration = Duration::from_secs(5);
 
-    fn breaker() -> (Breaker, Arc<MetricsService>, Instant) {
-        let metrics = Arc::new(MetricsService::new(&Buckets::default()).unwrap());
+    fn breaker() -> (Breaker, Registry, Instant) {
+        let registry = Registry::new(&[CATALOGUE]).unwrap();
         let policy = Policy {
             failures: 2,
             cool_down: COOL_DOWN,
         };
-        let breaker = Breaker::new("database", policy, Arc::clone(&metrics));
-        (breaker, metrics, Instant::now())
+        let state = registry.gauge(&STATE, []);
+        let transitions = |to| registry.counter(&TRANSITIONS, [to]);
+        let breaker = Breaker::new("database", policy, state, transitions);
+        (breaker, registry, Instant::now())
     }
 
-    fn shown(metrics: &MetricsService) -> String {
-        let text = metrics.render();
-        let prefix = "circuit_breaker_state{breaker=\"database\"} ";
+    fn shown(registry: &Registry) -> String {
+        let text = registry.render();
+        let prefix = "circuit_breaker_state ";
         text.lines()
             .find_map(|line| line.strip_prefix(prefix))
             .unwrap()
@@ -247,30 +283,35 @@ mod tests {
 
     #[test]
     fn the_gauge_follows_every_change() {
-        let (breaker, metrics, now) = breaker();
-        assert_eq!(shown(&metrics), "0");
+        let (breaker, registry, now) = breaker();
+        assert_eq!(shown(&registry), "0");
         breaker.admit(now).unwrap().record(false, now);
-        assert_eq!(shown(&metrics), "0");
+        assert_eq!(shown(&registry), "0");
         breaker.admit(now).unwrap().record(false, now);
-        assert_eq!(shown(&metrics), "2");
+        assert_eq!(shown(&registry), "2");
         assert_eq!(
             breaker.admit(now).err(),
             Some(Open {
                 retry_after: COOL_DOWN
             })
         );
-        assert_eq!(shown(&metrics), "2");
+        assert_eq!(shown(&registry), "2");
         assert_eq!(breaker.check(now).unwrap_err().retry_after, COOL_DOWN);
         let attempt = breaker.admit(now + COOL_DOWN).unwrap();
         assert!(breaker.check(now).is_err());
-        assert_eq!(shown(&metrics), "1");
+        assert_eq!(shown(&registry), "1");
         attempt.record(true, now + COOL_DOWN);
-        assert_eq!(shown(&metrics), "0");
+        assert_eq!(shown(&registry), "0");
+        let page = registry.render();
+        for to in STATES {
+            let line = format!("transitions_total{{to=\"{to}\"}} 1\n");
+            assert!(page.contains(&line), "{line}: {page}");
+        }
     }
 
     #[test]
     fn half_open_lets_one_through_and_a_cancelled_one_makes_room() {
-        let (breaker, metrics, now) = breaker();
+        let (breaker, registry, now) = breaker();
         for _ in 0..2 {
             breaker.admit(now).unwrap().record(false, now);
         }
@@ -279,7 +320,7 @@ mod tests {
         assert!(breaker.admit(later).is_err());
         drop(probe);
         breaker.admit(later).unwrap().record(false, later);
-        assert_eq!(shown(&metrics), "2");
+        assert_eq!(shown(&registry), "2");
     }
 
     #[tokio::test]
@@ -306,21 +347,32 @@ mod tests {
 
     #[test]
     fn a_verdict_on_an_earlier_state_is_ignored() {
-        let (breaker, metrics, now) = breaker();
+        let (breaker, registry, now) = breaker();
         let late = breaker.admit(now).unwrap();
         for _ in 0..2 {
             breaker.admit(now).unwrap().record(false, now);
         }
         late.record(true, now);
-        assert_eq!(shown(&metrics), "2");
+        assert_eq!(shown(&registry), "2");
+    }
+
+    #[test]
+    fn a_cool_down_that_no_clock_holds_is_a_long_one() {
+        let (mut breaker, registry, now) = breaker();
+        breaker.policy.cool_down = Duration::MAX;
+        for _ in 0..2 {
+            breaker.admit(now).unwrap().record(false, now);
+        }
+        assert_eq!(shown(&registry), "2");
+        assert!(breaker.admit(now).is_err());
     }
 
     #[test]
     fn a_success_between_failures_starts_the_count_again() {
-        let (breaker, metrics, now) = breaker();
+        let (breaker, registry, now) = breaker();
         for is_working in [false, true, false] {
             breaker.admit(now).unwrap().record(is_working, now);
         }
-        assert_eq!(shown(&metrics), "0");
+        assert_eq!(shown(&registry), "0");
     }
 }
