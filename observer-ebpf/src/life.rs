@@ -136,7 +136,7 @@ impl<'a, C: Count> Life<'a, C> {
     /// A WebSocket showed the first sign of its end.
     #[inline(always)]
     pub fn ended(&mut self) {
-        if self.socket.flags & flags::ENDED == 0 {
+        if !self.socket.has_ended() {
             self.socket.flags |= flags::ENDED;
             C::one(&mut self.tally.websocket_ended);
         }

@@ -147,28 +147,33 @@ fn header_block_ended<S: Segment, C: Count>(
                 life.doubted();
             }
         }
-        // RFC 9112 section 6.3: interim responses, and these two, have no body.
+        // Interim responses have no body.
         0..200 => begin(socket),
-        204 | 304 => {
-            begin(socket);
-            life.answered();
-        }
-        _ if has(head::CHUNKED) => {
-            begin_chunk(socket);
-            life.answered();
-        }
         _ => {
-            // A transfer coding overrides the length; one without chunks ends with the connection.
-            if has(head::TRANSFER_ENCODING) {
-                socket.head &= !head::LENGTH;
-            }
-            if socket.head & head::LENGTH != 0 && socket.length == 0 {
-                begin(socket);
-            } else {
-                enter(socket, Phase::BodyStart);
-            }
+            begin_body(socket);
             life.answered();
         }
     }
     Continue(())
+}
+
+/// What follows the header block of a final response: a body, or the next response (RFC 9112 section
+/// 6.3).
+#[inline(always)]
+fn begin_body(socket: &mut Socket) {
+    let has = |bit| socket.head & bit != 0;
+    // A transfer coding overrides the length; one without chunks ends with the connection.
+    let has_length = has(head::LENGTH) && !has(head::TRANSFER_ENCODING);
+    if matches!(socket.status, 204 | 304) {
+        begin(socket);
+    } else if has(head::CHUNKED) {
+        begin_chunk(socket);
+    } else if has_length && socket.length == 0 {
+        begin(socket);
+    } else {
+        if !has_length {
+            socket.head &= !head::LENGTH;
+        }
+        enter(socket, Phase::BodyStart);
+    }
 }

@@ -3,6 +3,9 @@
 /// Most targets that one observer can watch.
 pub const MAX_TARGETS: u32 = 256;
 
+/// Most addresses and networks of peers that one target leaves out.
+pub const MAX_IGNORED_PEERS: u32 = 64;
+
 /// A target listens on this port on any address.
 pub const PORT_WILDCARD: u8 = 1;
 /// A target listens on this port on one address.
@@ -20,6 +23,26 @@ pub struct TargetKey {
     pub port: u16,
     /// Zero.
     pub reserved: u16,
+}
+
+/// Bit of a value of `TARGETS`, beside the index: some of the target's peers are left out.
+pub const IGNORES_PEERS: u32 = 1 << 31;
+
+/// What the map `IGNORED_PEERS` finds the longest prefix of: whose peer it is, and its address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Peer {
+    /// Index of the target, which the prefix holds as a whole.
+    pub target: u32,
+    /// As [`TargetKey::address`].
+    pub address: [u8; 16],
+}
+
+impl Peer {
+    /// Bits before the address.
+    pub const TARGET_BITS: u32 = u32::BITS;
+    /// All bits.
+    pub const BITS: u32 = Self::TARGET_BITS + 128;
 }
 
 /// The value of the one-element map `PORTS`: for each local port [`PORT_WILDCARD`] and
@@ -44,6 +67,10 @@ pub struct Offsets {
     pub skc_rcv_saddr: u32,
     /// `struct sock_common`.`skc_v6_rcv_saddr`, 16 bytes.
     pub skc_v6_rcv_saddr: u32,
+    /// `struct sock_common`.`skc_daddr`, 4 bytes.
+    pub skc_daddr: u32,
+    /// `struct sock_common`.`skc_v6_daddr`, 16 bytes.
+    pub skc_v6_daddr: u32,
     /// `struct sock_common`.`skc_net`, a pointer to `struct net`.
     pub skc_net: u32,
     /// `struct inet_sock`.`inet_sport`, 2 bytes, network order. It outlives `skc_num`.
@@ -61,7 +88,8 @@ mod tests {
     #[test]
     fn keys_have_no_padding() {
         assert_eq!(size_of::<TargetKey>(), 16 + 4 + 2 + 2);
+        assert_eq!(size_of::<Peer>() as u32 * 8, Peer::BITS);
         assert_eq!(size_of::<Ports>(), 65_536);
-        assert_eq!(size_of::<Offsets>(), 9 * 4);
+        assert_eq!(size_of::<Offsets>(), 11 * 4);
     }
 }

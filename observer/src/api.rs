@@ -3,6 +3,7 @@
 mod bounded;
 mod client;
 mod history;
+mod likely;
 mod reasoning;
 mod sentence;
 mod suspects;
@@ -19,6 +20,7 @@ use crate::{
 
 pub use client::{Client, ClientError};
 pub use history::{CheckReport, HistoryReport};
+pub use likely::{LagReport, LikelyReport};
 pub use reasoning::{CountsReport, Reasoning};
 pub use suspects::{SuspectReport, SuspectsReport};
 
@@ -60,6 +62,13 @@ pub struct TargetReport {
     pub drift_high: Option<i64>,
     /// Widest drift that would still have agreed, where the gauge was not found to be wrong.
     pub resolution: Option<u64>,
+    /// The drift that is likely, by the lag that was learnt; a weaker word than the verdict.
+    pub likely: Option<LikelyReport>,
+    /// How late the service counts, as learnt; none where it is not known.
+    pub lag: Option<LagReport>,
+    /// How far from the kernel's moment the service may count, as declared or as learnt; older observers
+    /// do not say it.
+    pub settle_seconds: Option<f64>,
     /// When the drift was first seen, RFC 3339.
     pub since: Option<String>,
     /// When the last check was read that showed the drift by itself, RFC 3339.
@@ -180,6 +189,25 @@ impl Connections {
 }
 
 impl TargetReport {
+    /// Whether the gauge is likely wrong, and not surely.
+    #[must_use]
+    pub fn is_likely_wrong(&self) -> bool {
+        let is_sure = matches!(&*self.verdict, "over" | "under");
+        !is_sure && self.likely.is_some_and(|likely| likely.is_off())
+    }
+
+    /// Its place among others, the worst first: wrong, suspected, likely wrong, what cannot be judged.
+    #[must_use]
+    pub fn rank(&self) -> u8 {
+        match &*self.verdict {
+            "over" | "under" => 0,
+            "unsettled" => 1,
+            _ if self.is_likely_wrong() => 2,
+            "blind" => 3,
+            _ => 4,
+        }
+    }
+
     /// What is known of a target now.
     #[must_use]
     pub fn of(target: &Target) -> Self {
@@ -199,6 +227,12 @@ impl TargetReport {
             drift_low: bounds.map(|bounds| bounds.low),
             drift_high: bounds.map(|bounds| bounds.high),
             resolution: observation.finding.resolution(),
+            likely: observation.likely.map(LikelyReport::from),
+            lag: observation
+                .likely
+                .and_then(|likely| likely.lag)
+                .map(LagReport::from),
+            settle_seconds: Some(observation.settle.as_secs_f64()),
             since: observation.finding.since.map(rfc3339),
             last_shown: observation.finding.last_shown.map(rfc3339),
             shape: observation.shape.map(|shape| shape.name().into()),

@@ -4,6 +4,10 @@
 //! Two steps. [`parse`] does no I/O beyond the environment; [`Sources::load`] reads the file, asks
 //! for the addresses of hosts and puts flags over environment over file. What the commands do is not known here.
 
+mod help;
+#[cfg(test)]
+mod reference;
+
 use std::ffi::OsString;
 use std::io;
 use std::net::{IpAddr, ToSocketAddrs as _};
@@ -13,57 +17,16 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use url::Url;
 
+use self::help::{CHECK_HELP, DISCOVER_HELP, EXAMPLES, RECIPES_HELP, SOCKETS_HELP, TOP_HELP};
 use crate::config::{
     Config, ConfigError, HttpUrl, KernelSettings, Level, LogSettings, Place, Settings,
     TargetSettings, Text, WebSettings,
 };
+use crate::discover::Only;
 use crate::sockets::Query;
 
 /// Largest configuration file that is read. Unit: bytes. 256 targets need some 100 KiB.
 const MAX_FILE: u64 = 4 << 20;
-
-const EXAMPLES: &str = "\
-Examples:
-  Watch one service, and publish the verdict on http://127.0.0.1:10090/metrics:
-    observer run --listen :3000 --gauge-url http://127.0.0.1:9090/metrics
-
-  One verdict about an HAProxy front end, for cron, CI or a monitoring system:
-    observer check --listen :443 --gauge-url http://127.0.0.1:8405/metrics \\
-        --gauge 'haproxy_frontend_current_sessions{proxy=\"web\"}' --counts established
-
-  Watch what a file says:
-    observer config default > observer.toml
-    observer run --config observer.toml";
-
-const CHECK_HELP: &str = "\
-Exit codes, as monitoring plugins have them:
-  0  agree      the gauge says what the kernel sees
-  1  unsettled  it does not, but not for long enough to be sure
-  2  over or under
-  3  blind, or wrong usage";
-
-const SOCKETS_HELP: &str = "\
-The list comes from the observer that runs at --web.listen-address. Where none does, sock_diag
-lists the sockets by itself; it knows no class and no age.
-
-Examples:
-  The ten sockets that have been silent for longest:
-    observer sockets --listen :3000 --gauge-url http://127.0.0.1:9090/metrics \\
-        --sort silence --limit 10";
-
-const TOP_HELP: &str = "\
-With targets it measures by itself, as run does, and listens nowhere. Without any it asks the
-observer that runs, which needs no privileges.
-
-Examples:
-  What the observer at --web.listen-address sees:
-    observer top
-
-  What another one sees:
-    observer top --url http://10.0.0.7:10090
-
-  Without an observer:
-    observer top --listen :3000 --gauge-url http://127.0.0.1:9090/metrics";
 
 /// Checks what a service's connection gauge claims against what the kernel counts.
 ///
@@ -134,6 +97,27 @@ pub enum Command {
         #[arg(long, value_enum, default_value = "table", env = "OBSERVER_OUTPUT")]
         output: Output,
     },
+    /// Find what listens here and the gauges that agree with it, and print a configuration
+    #[command(after_help = DISCOVER_HELP)]
+    Discover {
+        /// Which listeners: :PORT, or pid:NUMBER for those of a process in its network namespace
+        only: Option<Only>,
+        /// A page of metrics to read, in place of asking every listener for one
+        #[arg(long, value_name = "URL")]
+        page: Vec<Text<HttpUrl>>,
+        /// How it is printed
+        #[arg(long, value_enum, default_value = "table", env = "OBSERVER_OUTPUT")]
+        output: Output,
+    },
+    /// Print what to write for a service that many have, and what its gauge really counts
+    #[command(after_help = RECIPES_HELP)]
+    Recipes {
+        /// Which recipe; without it a table of all
+        name: Option<String>,
+        /// How it is printed
+        #[arg(long, value_enum, default_value = "table", env = "OBSERVER_OUTPUT")]
+        output: Output,
+    },
     /// Check a configuration, or print the default one
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -168,7 +152,7 @@ pub enum Output {
 }
 
 /// Where a configuration comes from.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub struct Sources {
     /// Configuration file (TOML); observer config default prints one
     #[arg(long, value_name = "FILE", env = "OBSERVER_CONFIG")]
@@ -359,9 +343,6 @@ fn read_file(path: &Path) -> Result<String, LoadError> {
     }
     Ok(text)
 }
-
-#[cfg(test)]
-mod reference;
 
 #[cfg(test)]
 mod tests {

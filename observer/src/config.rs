@@ -9,7 +9,11 @@ mod error;
 mod file;
 mod general;
 mod listen;
+mod peers;
 mod settings;
+mod settle;
+mod target;
+mod together;
 mod value;
 
 use std::collections::HashSet;
@@ -17,14 +21,17 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use clap::ValueEnum;
+use ipnet::IpNet;
 use serde::Deserialize;
-use url::Url;
+use url::{Host, Url};
 
-use crate::claim::{Access, Freshness, Selection};
+use crate::claim::{self, Access, Freshness, Selection};
+pub use claimed::{Word, WordError};
 pub use error::{ConfigError, Place, TargetProblem};
 pub use general::{KernelSettings, LogSettings, WebSettings};
 pub use listen::{Listen, Listens, MAX_LISTENS, Resolver, WrittenListen};
-pub use settings::{Settings, TargetSettings};
+pub use settings::Settings;
+pub use target::TargetSettings;
 pub use value::{
     Cgroup, HttpUrl, Name, Netns, Percent, Span, Text, ValueError, WebAddress, Whole, Within,
 };
@@ -34,6 +41,9 @@ pub const MAX_TARGETS: usize = 256;
 
 /// Most URLs whose claims are summed for one target.
 pub const MAX_GAUGE_URLS: usize = 64;
+
+/// Most words of a command, the program among them.
+pub const MAX_WORDS: usize = 64;
 
 /// The gauge of which the claim is unless something else is said.
 const GAUGE: &str = "active_connections";
@@ -112,8 +122,12 @@ pub struct Target {
     pub listen: Listens,
     /// The network namespace of its sockets.
     pub netns: Netns,
-    /// Where it publishes its gauge: at least one; the claims are summed.
+    /// Where it publishes its gauge: at least one, unless there is a command; the claims are summed.
     pub gauge_url: Vec<Url>,
+    /// Whose output is the claim, in place of pages.
+    pub claim_command: Option<claim::Command>,
+    /// The network namespace of its pages, or of its command, where that was said.
+    pub gauge_netns: Option<Netns>,
     /// What of each page is the claim.
     pub claim: Selection,
     /// How far from now a time stamp of a page may be: not older than a page that is read at the
@@ -121,12 +135,16 @@ pub struct Target {
     pub freshness: Freshness,
     /// What the gauge claims to count.
     pub counts: Counts,
+    /// Peers whose connections are on neither side: in order, each once.
+    pub ignore_peers: Vec<IpNet>,
     /// Whether it claims to count all of them.
     pub bound: Bound,
     /// Between two checks.
     pub interval: Duration,
     /// How far from the kernel's moment the service may count an opening or a closing.
     pub settle: Duration,
+    /// Whether `settle` is the longest that there may be, and a shorter one is learnt.
+    pub learns_settle: bool,
     /// Checks in a row that a violation must stand before it is a verdict.
     pub confirm: u32,
     /// How long it must stand before it is a verdict.
@@ -141,6 +159,40 @@ pub struct Target {
     pub connections_url: Option<Url>,
     /// How long nothing may come from a peer before its connection is suspected.
     pub silent_after: Duration,
+}
+
+impl Target {
+    /// In which network namespace a page of it is asked for. A loopback address is one of the service's
+    /// own namespace, unless something else was said.
+    #[must_use]
+    pub fn netns_of(&self, page: &Url) -> &Netns {
+        let is_loopback = match page.host() {
+            Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+            Some(Host::Ipv4(address)) => address.is_loopback(),
+            Some(Host::Ipv6(address)) => address.is_loopback(),
+            None => false,
+        };
+        match &self.gauge_netns {
+            Some(netns) => netns,
+            None if is_loopback => &self.netns,
+            None => &Netns::SelfNs,
+        }
+    }
+
+    /// In which network namespace its command is run: the observer's own, unless something else was said.
+    #[must_use]
+    pub fn netns_of_command(&self) -> &Netns {
+        self.gauge_netns.as_ref().unwrap_or(&Netns::SelfNs)
+    }
+
+    /// Whether something of it is in another network namespace than the observer.
+    #[must_use]
+    pub fn is_elsewhere(&self) -> bool {
+        let said = [Some(&self.netns), self.gauge_netns.as_ref()];
+        said.into_iter()
+            .flatten()
+            .any(|netns| *netns != Netns::SelfNs)
+    }
 }
 
 /// What a gauge claims to count.
@@ -263,7 +315,17 @@ mod tests {
             .lines()
             .map(|line| line.trim_start_matches('#').trim_start().to_owned() + "\n")
             .filter(|line| {
-                let is_one_of_several = ["username", "claim = ", "claim-path", "claim-pattern"];
+                let is_one_of_several = [
+                    "username",
+                    "claim = ",
+                    "claim-path",
+                    "claim-pattern",
+                    "ignore-peers",
+                    "claim-query",
+                    "claim-command",
+                    "claim-user",
+                    "gauge-netns",
+                ];
                 let is_one_of_several = is_one_of_several.iter().any(|key| line.starts_with(key));
                 line.contains(" = ") && !line.contains("/etc/") && !is_one_of_several
             })
@@ -420,6 +482,13 @@ mod tests {
         }
         check("interval = 5", "expected a string");
         check("settle = \"61s\"", "expected a duration from 0ns to 60s");
+        check("settle = \"Auto\"", "expected a duration");
+        for peers in ["", "localhost", "10.0.0.0/33", "10.0.0.0/", "10.0.0"] {
+            check(
+                &format!("ignore-peers = \"{peers}\""),
+                "expected an address or a network, such as",
+            );
+        }
         check("confirm = 0", "from 1 to 100");
         check("confirm = 101", "from 1 to 100");
         check("confirm = -1", "from 1 to 100");
@@ -449,6 +518,66 @@ mod tests {
         }
         check("connections-url = \"metrics\"", "relative URL");
         check("connections-url = \"http://\"", "empty host");
+    }
+
+    #[test]
+    fn settle_may_be_learnt() {
+        let target = |line: &str| {
+            let config = read(&format!("{TARGET}{line}\n")).unwrap();
+            let target = &config.targets[0];
+            (
+                target.settle.as_secs(),
+                target.confirm_for.as_secs(),
+                target.learns_settle,
+            )
+        };
+        assert_eq!(target(""), (1, 1, false));
+        assert_eq!(target("settle = \"3s\""), (3, 3, false));
+        assert_eq!(target("settle = \"auto\""), (10, 10, true));
+    }
+
+    #[test]
+    fn peers_that_are_ignored_are_addresses_and_networks_each_once() {
+        let peers = |value: &str| {
+            let config = read(&format!("{TARGET}ignore-peers = {value}\n"));
+            config.map(|config| config.targets[0].ignore_peers.clone())
+        };
+        let text = |value| {
+            peers(value)
+                .unwrap()
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(text("\"192.0.2.7\""), ["192.0.2.7/32"]);
+        assert_eq!(
+            text("[\"10.1.2.3/8\", \"fd00::/8\", \"::ffff:192.0.2.7\", \"10.0.0.0/8\"]"),
+            ["10.0.0.0/8", "192.0.2.7/32", "fd00::/8"]
+        );
+        let many: Vec<_> = (0..65).map(|last| format!("\"192.0.2.{last}\"")).collect();
+        let error = peers(&format!("[{}]", many.join(", "))).unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .contains("65 ignore-peers are more than the 64")
+        );
+    }
+
+    #[test]
+    fn targets_that_share_a_port_ignore_the_same_peers() {
+        let other = |line: &str| {
+            let second = TARGET.replace("\":3000\"", "[\":81\", \"127.0.0.1:3000\"]");
+            read(&format!("{TARGET}{second}name = \"other\"\n{line}\n"))
+        };
+        assert!(other("").is_ok());
+        let error = other("ignore-peers = \"192.0.2.7\"")
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("it shares port 3000 with the target \"port-3000\""),
+            "{error}"
+        );
+        assert!(other("ignore-peers = \"192.0.2.7\"\nnetns = \"pid:7\"").is_ok());
     }
 
     #[test]
@@ -589,10 +718,90 @@ mod tests {
                 "observer.toml:4:14: expected a JSONPath",
             ),
             ("claim-pattern = 'open'", "the pattern has 0 groups"),
+            ("gauge = 'g'\nclaim-query = 'g{job=\"a\"}'", "choose one"),
+            (
+                "claim-format = 'json'\nclaim-query = 'g{job=\"a\"}'",
+                "claim-format is of pages",
+            ),
+            ("claim-query = 'g'", "observer.toml:4:15: g has no job"),
+            (
+                "claim-query = 'g{job=\"a\"}'",
+                "gauge-url is the Prometheus server",
+            ),
         ] {
             let error = claim(lines).unwrap_err();
             assert!(error.contains(said), "{lines}: {error}");
         }
+    }
+
+    #[test]
+    fn a_command_takes_the_place_of_pages_and_has_limits() {
+        let command = |lines: &str| {
+            let text = format!("[[target]]\nlisten = ':1'\n{lines}");
+            match read(&text) {
+                Ok(config) => Ok(config.targets[0].claim_command.clone()),
+                Err(error) => Err(error.to_string()),
+            }
+        };
+        let program = "claim-command = ['/bin/x', '-a', 'b c']\nclaim-user = 'nobody'\n";
+        let expected = claim::Command {
+            program: "/bin/x".to_owned(),
+            arguments: vec!["-a".to_owned(), "b c".to_owned()],
+            user: Some("nobody".parse().unwrap()),
+        };
+        assert_eq!(command(program), Ok(Some(expected)));
+        assert_eq!(command("gauge-url = 'http://h/'"), Ok(None));
+        let many = "'x', ".repeat(MAX_WORDS);
+        let long = "x".repeat(4097);
+        for (lines, said) in [
+            (
+                "claim-command = []",
+                "no gauge-url: say where its gauge is published (or by claim-",
+            ),
+            ("claim-command = 'x'", "write the program's whole path"),
+            (
+                "claim-command = [\"/x\", \"\\u0000\"]",
+                "observer.toml:3:17: expected a word",
+            ),
+            (
+                &format!("claim-command = ['/{long}']"),
+                "of at most 4096 bytes",
+            ),
+            (
+                &format!("claim-command = ['/x', {many}]"),
+                "65 words, more than 64",
+            ),
+            (
+                "claim-command = '/x'\nclaim-user = 'a b'",
+                "the name of a user",
+            ),
+            (&format!("gauge-url = 'http://h/'\n{program}"), "choose one"),
+        ] {
+            let error = command(lines).unwrap_err();
+            assert!(error.contains(said), "{lines}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_page_on_a_loopback_address_is_where_the_sockets_are() {
+        let netns_of = |lines: &str, url: &str| {
+            let target = read(&format!("{TARGET}{lines}")).unwrap().targets.remove(0);
+            target.netns_of(&url.parse().unwrap()).to_string()
+        };
+        let there = "netns = 'pid:7'\n";
+        for url in [
+            "http://127.0.0.2:1/m",
+            "http://[::1]/",
+            "https://localhost/m",
+        ] {
+            assert_eq!(netns_of("", url), "self", "{url}");
+            assert_eq!(netns_of(there, url), "pid:7", "{url}");
+            let said = format!("{there}gauge-netns = 'self'");
+            assert_eq!(netns_of(&said, url), "self", "{url}");
+        }
+        assert_eq!(netns_of(there, "http://10.0.0.1/m"), "self");
+        assert_eq!(netns_of(there, "http://chat.example/m"), "self");
+        assert_eq!(netns_of("gauge-netns = 'pid:8'", "http://h/m"), "pid:8");
     }
 
     #[test]

@@ -8,11 +8,11 @@ use std::fs;
 use serde::Serialize;
 
 use crate::{
-    claim::{Claimant, Outcome},
+    claim::Outcome,
     config::{self, Cgroup, Config, Counts},
     netns::NetworkNamespace,
     probe::{self, LoadError, Options, Probe, chain},
-    watch::{dumps::Listeners, endpoint::Endpoint, endpoints::Endpoints},
+    watch::{asking, dumps::Listeners, endpoint::Endpoint, endpoints::Endpoints},
 };
 
 /// How a check came out.
@@ -238,14 +238,7 @@ fn listening(name: &str, target: &config::Target, endpoints: &[Endpoint]) -> Lin
 }
 
 async fn gauge(name: &str, target: &config::Target) -> Line {
-    let claimant = Claimant::new(
-        &target.gauge_url,
-        &target.access,
-        target.claim.clone(),
-        target.scrape_timeout,
-        target.freshness,
-    );
-    let mut claimant = match claimant {
+    let mut claimant = match asking::claimant(target, None) {
         Ok(claimant) => claimant,
         Err(error) => return line(name, Status::Fail, chain(&error)),
     };
@@ -263,9 +256,14 @@ async fn gauge(name: &str, target: &config::Target) -> Line {
                 claim.value, claim.series, target.claim
             ),
         ),
-        Outcome::Down(failure) => line(name, Status::Fail, failure.to_string())
-            .fix("check --gauge-url with curl from this host"),
+        Outcome::Down(failure) => {
+            let fix = match target.claim_command {
+                None => "check --gauge-url with curl from this host (and its network namespace)",
+                Some(_) => "run the command of --claim-command as --claim-user, with env -i",
+            };
+            line(name, Status::Fail, failure.to_string()).fix(fix)
+        }
         Outcome::Missing(failure) => line(name, Status::Fail, failure.to_string())
-            .fix("check --gauge against the page at --gauge-url"),
+            .fix("check what is claimed against the page, or the command's output"),
     }
 }

@@ -2,31 +2,27 @@
 //!
 //! A page is rendered from what is known at that moment, by a recorder of its own: what is not
 //! measured is absent, not zero, and nothing outlives the target that it was about. Durations come
-//! from the kernel as counts per bucket, which no recorder takes, and are written out here.
+//! from the kernel as counts per bucket, which no recorder takes, and are written out by `durations`.
 
 #![expect(
     clippy::disallowed_macros,
     reason = "this is the file that declares the observer's metrics"
 )]
 
+mod durations;
+
 use std::fmt::Write as _;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use metrics::{counter, describe_counter, describe_gauge, gauge, with_local_recorder};
 use metrics_exporter_prometheus::PrometheusBuilder;
-use observer_ebpf::Durations;
 
 use crate::{
     api::Connections,
     check::{Blind, Verdict},
     probe::ProgramReport,
     sock_diag::state_name,
-    watch::{
-        Watch,
-        kernel::{Audit, Kernel},
-        observation::Observation,
-        target::Target,
-    },
+    watch::{Watch, kernel::Audit, observation::Observation, target::Target},
 };
 
 /// What a metric is, in Prometheus' terms.
@@ -114,6 +110,16 @@ catalogue! {
         "Greatest drift in connections that the recent checks together leave possible."
     RESOLUTION Gauge "resolution" ["target"]
         "Widest drift in connections that would still have agreed, by the recent checks together; absent while a drift stands."
+    LIKELY Gauge "likely_drift" ["target"]
+        "Likeliest drift in connections, by the lag that was learnt: weaker than a verdict; absent while not known."
+    LIKELY_LOW Gauge "likely_drift_low" ["target"]
+        "Least drift in connections that is likely; absent while not known."
+    LIKELY_HIGH Gauge "likely_drift_high" ["target"]
+        "Greatest drift in connections that is likely; absent while not known."
+    LAG Gauge "gauge_lag_seconds" ["target"]
+        "How late the service counts openings or closings, whichever is later, as learnt; absent while not known."
+    SETTLE Gauge "settle_seconds" ["target"]
+        "How far from the kernel's moment the service may count, as declared or as learnt."
     VERDICT Gauge "verdict" ["target", "verdict"]
         "1 for the verdict of the last check, 0 for the others."
     BLIND Gauge "blind" ["target", "reason"]
@@ -148,12 +154,20 @@ catalogue! {
         "Entries of the BPF map."
     CAPACITY Gauge "map_capacity" ["map"]
         "Entries that the BPF map can hold."
+    READS Counter "map_reads_total" ["map"]
+        "Times that the BPF map was read as a whole."
     EVENTS Counter "kernel_established_events_total" ["outcome"]
         "Sockets that reached ESTABLISHED on a target's port, by what became of the event: stored, map_full or ignored; and read_failed, events of any kind that could not be read."
     SEEN Counter "kernel_established_events_seen_total" []
         "Sockets that reached ESTABLISHED on a target's port: stored, map_full and ignored together."
     IDENTITY Gauge "kernel_identity_difference" ["identity"]
         "By how much seen differs from stored, map_full and ignored (seen), or stored from what was opened over all targets (stored): 0, or the counts are wrong."
+    TARGETS Gauge "targets" ["source"]
+        "Targets that are watched, by where they are configured."
+    RELOADED Gauge "config_last_reload_successful" []
+        "1 if the configuration that was last read was taken, else 0."
+    RELOAD_TIME Gauge "config_last_reload_success_timestamp_seconds" []
+        "When the configuration that is in force was read."
     BUILD Gauge "build_info" ["version", "backend"]
         "1, with the observer's version and backend."
 }
@@ -190,13 +204,17 @@ pub fn render(watch: &Watch) -> String {
             }
         }
         set_kernel(watch);
-        for target in &watch.targets {
-            set_target(target);
+        for target in watch.targets() {
+            set_target(&target);
         }
     });
     let mut page = page.render();
-    append(&mut page, DURATION, &durations(watch));
-    append(&mut page, RUN_SECONDS, &run_seconds(&watch.kernel));
+    append(&mut page, DURATION, &durations::durations(watch));
+    append(
+        &mut page,
+        RUN_SECONDS,
+        &durations::run_seconds(&watch.kernel),
+    );
     page
 }
 
@@ -205,6 +223,12 @@ fn set_kernel(watch: &Watch) {
     let version = env!("CARGO_PKG_VERSION");
     let labels = [("version", version), ("backend", kernel.backend())];
     gauge!(BUILD, &labels).set(1.0);
+    gauge!(TARGETS, "source" => "config").set(watch.targets().len() as f64);
+    let reloaded = watch.reloaded();
+    gauge!(RELOADED).set(flag(reloaded.is_successful));
+    if let Some(seconds) = seconds(reloaded.taken) {
+        gauge!(RELOAD_TIME).set(seconds);
+    }
     for program in kernel.programs() {
         set_program(&program);
     }
@@ -226,6 +250,9 @@ fn set_kernel(watch: &Watch) {
     if let (Some(capacity), Some(tracked)) = (kernel.max_sockets(), watch.tracked()) {
         gauge!(ENTRIES, "map" => "SOCKETS").set(tracked as f64);
         gauge!(CAPACITY, "map" => "SOCKETS").set(f64::from(capacity));
+    }
+    if let Some(probe) = kernel.probe() {
+        counter!(READS, "map" => "SOCKETS").absolute(probe.sockets().reads());
     }
 }
 
@@ -314,9 +341,15 @@ fn set_check(name: &str, observation: &Observation) {
     set(DRIFT_LOW, finding.drift.map(|bounds| bounds.low as f64));
     set(DRIFT_HIGH, finding.drift.map(|bounds| bounds.high as f64));
     set(RESOLUTION, finding.resolution().map(|widest| widest as f64));
+    let likely = observation.likely;
+    set(LIKELY, likely.map(|likely| likely.drift as f64));
+    set(LIKELY_LOW, likely.map(|likely| likely.bounds.low as f64));
+    set(LIKELY_HIGH, likely.map(|likely| likely.bounds.high as f64));
+    let lag = likely.and_then(|likely| likely.lag);
+    set(LAG, lag.map(|lag| lag.longest().as_secs_f64()));
+    set(SETTLE, Some(observation.settle.as_secs_f64()));
     set(TARGET_UP, observation.is_up.map(flag));
     set(SCRAPE, observation.scrape.map(|time| time.as_secs_f64()));
-    let seconds = |time: SystemTime| Some(time.duration_since(UNIX_EPOCH).ok()?.as_secs_f64());
     set(DRIFT_START, finding.since.and_then(seconds));
     set(LAST_CHECK, observation.checked_at.and_then(seconds));
     for verdict in Verdict::ALL {
@@ -348,50 +381,8 @@ fn append(page: &mut String, name: &str, samples: &str) {
     );
 }
 
-/// The histograms of durations: the kernel counts per bucket.
-fn durations(watch: &Watch) -> String {
-    let mut samples = String::new();
-    for target in &watch.targets {
-        // Of a set of characters that needs no escape: `config` sees to that.
-        let name = &target.config.name;
-        let of = |index| watch.kernel.durations(index);
-        if let Some(durations) = target.endpoints.durations(of) {
-            write_histogram(&mut samples, name, &durations);
-        }
-    }
-    samples
-}
-
-fn write_histogram(samples: &mut String, target: &str, durations: &Durations) {
-    let mut total = 0;
-    for (index, count) in durations.buckets.iter().enumerate() {
-        total += count;
-        let bound = if index + 1 == durations.buckets.len() {
-            "+Inf".to_owned()
-        } else {
-            // 2^(20+i) ns: the first bucket ends at 1.05 ms.
-            ((1_u64 << (20 + index)) as f64 / 1e9).to_string()
-        };
-        let _ = writeln!(
-            samples,
-            "{DURATION}_bucket{{target=\"{target}\",le=\"{bound}\"}} {total}"
-        );
-    }
-    let sum = durations.sum_ns as f64 / 1e9;
-    let _ = writeln!(samples, "{DURATION}_sum{{target=\"{target}\"}} {sum}");
-    let _ = writeln!(samples, "{DURATION}_count{{target=\"{target}\"}} {total}");
-}
-
-/// Seconds are no whole numbers, which is all that a counter of the recorder takes.
-fn run_seconds(kernel: &Kernel) -> String {
-    let mut samples = String::new();
-    for program in kernel.programs() {
-        if let Some(time) = program.run_time {
-            let (name, seconds) = (program.name, time.as_secs_f64());
-            let _ = writeln!(samples, "{RUN_SECONDS}{{program=\"{name}\"}} {seconds}");
-        }
-    }
-    samples
+fn seconds(time: SystemTime) -> Option<f64> {
+    Some(time.duration_since(UNIX_EPOCH).ok()?.as_secs_f64())
 }
 
 fn flag(is: bool) -> f64 {

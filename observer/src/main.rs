@@ -5,9 +5,11 @@
 )]
 
 mod doctor_report;
+mod list_recipes;
 mod list_sockets;
 mod one_shot;
 mod run;
+mod show_discovery;
 mod top;
 
 use std::{
@@ -19,6 +21,7 @@ use anyhow::Context as _;
 
 use observer::{
     args::{self, Command, ConfigCommand, Output},
+    claim,
     config::Level,
     printable::printable_lines,
 };
@@ -27,6 +30,9 @@ use observer::{
 const UNKNOWN: u8 = 3;
 
 fn main() -> ExitCode {
+    if let Some(code) = observer::claim::guard_if_asked(std::env::args_os()) {
+        return code;
+    }
     let command = match args::parse(std::env::args_os()) {
         Ok(command) => command,
         Err(usage) if usage.exit_code == 0 => {
@@ -78,9 +84,7 @@ fn say(text: &str) -> anyhow::Result<()> {
 fn execute(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Run(sources) => {
-            let config = sources.load()?;
-            run::init_log(config.log);
-            run::run(&config)?;
+            run::run(*sources)?;
         }
         Command::Check {
             sources,
@@ -111,8 +115,19 @@ fn execute(command: Command) -> anyhow::Result<ExitCode> {
             say(&report.render(output)?)?;
             return Ok(ExitCode::from(report.exit_code()));
         }
+        Command::Discover { only, page, output } => {
+            say(&show_discovery::show(only, page, output)?)?;
+        }
+        Command::Recipes { name, output } => {
+            say(&list_recipes::list(name.as_deref(), output)?)?;
+        }
         Command::Config(ConfigCommand::Check(sources)) => {
             let config = sources.load()?;
+            for target in &config.targets {
+                let command = target.claim_command.as_ref();
+                let checked = command.map_or(Ok(()), claim::Command::check);
+                checked.with_context(|| format!("target {}", target.name))?;
+            }
             say(&format!("ok: {} target(s)\n", config.targets.len()))?;
         }
         Command::Config(ConfigCommand::Default) => {

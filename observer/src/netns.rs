@@ -10,7 +10,7 @@ use std::{
         fd::AsFd as _,
         unix::fs::{MetadataExt as _, OpenOptionsExt as _},
     },
-    panic::{AssertUnwindSafe, catch_unwind},
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     path::PathBuf,
     sync::{Arc, mpsc},
     thread::{self, ThreadId},
@@ -19,7 +19,10 @@ use std::{
 use rustix::fs::{FsWord, OFlags, fstatfs};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
-use crate::{config::Netns, privileges};
+use crate::{
+    config::Netns,
+    privileges::{self, Errands},
+};
 
 /// The file system of namespaces: `NSFS_MAGIC` in `linux/magic.h`.
 const NSFS: FsWord = 0x6e73_6673;
@@ -129,15 +132,74 @@ fn act_inside<T>(
         move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))
     };
     enter(namespace)?;
-    let done = action();
+    // A panic is not to leave the thread there: others use it.
+    let done = catch_unwind(AssertUnwindSafe(action));
     enter(&here)?;
-    done
+    done.unwrap_or_else(|panic| resume_unwind(panic))
+}
+
+/// A network namespace by its name, which may come to stand for another one: it is looked up each time.
+#[derive(Clone, Debug)]
+pub struct Entrance {
+    netns: Netns,
+    doorkeeper: Option<Doorkeeper>,
+}
+
+/// What is to be done inside a namespace cannot be done there.
+#[derive(Debug, thiserror::Error)]
+pub enum EnterError {
+    /// There is none, or it may not be opened.
+    #[error(transparent)]
+    Open(#[from] NetnsError),
+    /// It cannot be entered.
+    #[error("cannot enter the network namespace {netns}")]
+    Enter {
+        /// Its name.
+        netns: Netns,
+        /// What the kernel said.
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl Entrance {
+    /// The way into `netns`, by this thread; without one, by whichever calls.
+    #[must_use]
+    pub const fn new(netns: Netns, doorkeeper: Option<Doorkeeper>) -> Self {
+        Self { netns, doorkeeper }
+    }
+
+    /// Runs `action` inside the namespace that the name stands for now; returns its inode as well.
+    ///
+    /// # Errors
+    /// When there is no such namespace, it cannot be entered, or `action` fails.
+    pub fn run<T: Send + 'static>(
+        &self,
+        action: impl FnOnce() -> io::Result<T> + Send + 'static,
+    ) -> Result<(T, u32), EnterError> {
+        let Self { netns, doorkeeper } = self.clone();
+        let failed = {
+            let netns = netns.clone();
+            move |source| EnterError::Enter { netns, source }
+        };
+        let enter = move || {
+            let namespace = NetworkNamespace::open(&netns)?;
+            let done = namespace.run(action);
+            let failed = |source| EnterError::Enter { netns, source };
+            Ok((done.map_err(failed)?, namespace.inode))
+        };
+        match doorkeeper {
+            None => enter(),
+            Some(doorkeeper) => doorkeeper.run(enter).map_err(failed)?,
+        }
+    }
 }
 
 /// What is done inside namespaces.
 type Errand = Box<dyn FnOnce() + Send>;
 
-/// The one thread that keeps the right to enter other network namespaces, and does nothing else.
+/// The one thread that keeps the rights to enter other network namespaces and to start commands as other
+/// users, as far as either is configured, and does nothing else.
 ///
 /// Capabilities belong to threads: those that parse what services send have none.
 #[derive(Clone, Debug)]
@@ -152,14 +214,14 @@ impl Doorkeeper {
     ///
     /// # Errors
     /// When the other rights cannot be dropped, or there can be no thread.
-    pub fn start() -> io::Result<Self> {
+    pub fn start(of: Errands) -> io::Result<Self> {
         // Who has an errand waits for it: no queue is needed.
         let (errands, received) = mpsc::sync_channel::<Errand>(0);
         let (sender, dropped) = mpsc::sync_channel(1);
         let thread = thread::Builder::new()
             .name("doorkeeper".to_owned())
             .spawn(move || {
-                let outcome = privileges::keep_for_namespaces();
+                let outcome = privileges::keep_for(of);
                 let is_dropped = outcome.is_ok();
                 // Nobody waits only where the starter has panicked.
                 let _ = sender.send(outcome);
@@ -171,7 +233,9 @@ impl Doorkeeper {
         let kept = outcome.map_err(io::Error::other)?;
         tracing::info!(
             kept = kept.join(","),
-            "one thread keeps the right to enter network namespaces"
+            namespaces = of.namespaces,
+            users = of.users,
+            "one thread keeps the rights to enter network namespaces and to start commands as other users"
         );
         Ok(Self {
             thread: thread.thread().id(),

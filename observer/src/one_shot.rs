@@ -14,6 +14,7 @@ use anyhow::Context as _;
 use observer::{
     api::{TargetList, TargetReport},
     args::Output,
+    claim::Selection,
     config::Config,
     watch::Start,
 };
@@ -22,6 +23,8 @@ use crate::run;
 
 /// Between two scrapes while a verdict is awaited.
 const INTERVAL: Duration = Duration::from_millis(500);
+/// Between two scrapes of a Prometheus server that is asked: as most are configured, or sooner.
+const SCRAPED: Duration = Duration::from_secs(30);
 /// Beyond what the checks themselves take.
 const SLACK: Duration = Duration::from_secs(10);
 /// Most services that ping do so at least every 30 s.
@@ -42,7 +45,11 @@ pub(crate) fn check(mut config: Config) -> anyhow::Result<Outcome> {
     let mut patience = SLACK;
     for target in &mut config.targets {
         target.interval = target.interval.min(INTERVAL);
-        let one = target.settle * 2 + target.scrape_timeout + INTERVAL;
+        let beat = match target.claim {
+            Selection::Query(_) => SCRAPED,
+            _ => INTERVAL,
+        };
+        let one = target.settle * 2 + target.scrape_timeout + beat;
         let looked = target.settle * 3 + target.scrape_timeout * 2;
         let shown = one * (target.confirm + 1) + target.confirm_for;
         patience = patience.max(SLACK + shown + looked);
@@ -55,7 +62,7 @@ pub(crate) fn check(mut config: Config) -> anyhow::Result<Outcome> {
         let mut last_unclassified: Option<Instant> = None;
         loop {
             let reports: Vec<_> = watch
-                .targets
+                .targets()
                 .iter()
                 .map(|target| TargetReport::of(target))
                 .collect();

@@ -29,7 +29,8 @@ pub fn printable(text: &str) -> Cow<'_, str> {
 }
 
 /// Control characters of both sets, and those of Unicode's bidirectional algorithm (UAX #9).
-fn is_control(character: char) -> bool {
+#[must_use]
+pub fn is_control(character: char) -> bool {
     character.is_control()
         || matches!(
             character,

@@ -3,7 +3,7 @@
 //! Attaching needs CAP_BPF, CAP_PERFMON and, for the egress program, CAP_NET_ADMIN; entering another
 //! network namespace needs CAP_SYS_ADMIN, and to look at another user's process CAP_SYS_PTRACE. Once
 //! attached, everything is reached by file descriptors; only a namespace that is made later has to
-//! be entered later. A capability belongs to a thread: they are dropped before there are others that
+//! be entered later, and a command is started as its own user at each check. A capability belongs to a thread: they are dropped before there are others that
 //! could have them.
 
 use caps::{CapSet, Capability, CapsHashSet};
@@ -36,15 +36,38 @@ pub fn drop_after_attach(has_programs: bool) -> Result<Vec<String>, DropError> {
     keep(&kept)
 }
 
-/// Drops, in the calling thread, every capability that entering a network namespace does not need,
-/// for good, and returns what is kept.
+/// What one thread does for all others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Errands {
+    /// Enter other network namespaces.
+    pub namespaces: bool,
+    /// Start commands as other users.
+    pub users: bool,
+}
+
+/// Drops, in the calling thread, every capability that its errands do not need, for good, and returns
+/// what is kept.
 ///
 /// # Errors
 /// When the kernel refuses, which leaves more capabilities than intended.
-pub fn keep_for_namespaces() -> Result<Vec<String>, DropError> {
+pub fn keep_for(errands: Errands) -> Result<Vec<String>, DropError> {
     let held = caps::read(None, CapSet::Permitted).map_err(error)?;
-    let needed = CapsHashSet::from([Capability::CAP_SYS_ADMIN, Capability::CAP_SYS_PTRACE]);
+    let mut needed = CapsHashSet::new();
+    if errands.namespaces {
+        needed.extend([Capability::CAP_SYS_ADMIN, Capability::CAP_SYS_PTRACE]);
+    }
+    if errands.users {
+        needed.extend([Capability::CAP_SETUID, Capability::CAP_SETGID]);
+    }
     keep(&held.intersection(&needed).copied().collect())
+}
+
+/// Drops every capability of the calling thread, for good; no program that it starts gets any back.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn drop_all() -> Result<(), DropError> {
+    keep(&CapsHashSet::new()).map(drop)
 }
 
 /// Leaves the calling thread these capabilities and no others.

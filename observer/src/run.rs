@@ -4,13 +4,15 @@ use std::{net::SocketAddr, sync::Arc};
 
 use anyhow::Context as _;
 use observer::{
+    args::Sources,
     blocking::MAX_THREADS,
     config::{Config, Level, Log, LogFormat},
     http, memory,
     printable::Printer,
     privileges,
-    watch::{Start, Watch},
+    watch::{Changes, Start, Tasks, Watch},
 };
+
 use sd_notify::NotifyState;
 use tokio::{
     net::TcpListener,
@@ -48,16 +50,19 @@ pub(crate) fn init_log(log: Log) {
     }
 }
 
-/// Runs until SIGINT or SIGTERM.
+/// Runs until SIGINT or SIGTERM; reads its configuration again at each SIGHUP.
 ///
 /// # Errors
-/// When the observer's address is taken or the kernel refuses; nothing is left half-started.
-pub(crate) fn run(config: &Config) -> anyhow::Result<()> {
+/// When there is no configuration, the observer's address is taken or the kernel refuses; nothing is
+/// left half-started.
+pub(crate) fn run(sources: Sources) -> anyhow::Result<()> {
+    let config = sources.clone().load()?;
+    init_log(config.log);
     memory::keep_lists_apart();
     // Before the kernel is touched: a busy port must leave nothing behind.
     let listener = bind(config.web.listen_address)?;
-    let watch = Arc::new(open(config)?);
-    block_on(serve(listener, watch))
+    let watch = Arc::new(open(&config)?);
+    block_on(serve(listener, watch, config, sources))
 }
 
 /// Attaches to the kernel, then gives up the right to do so: before there is a second thread.
@@ -87,24 +92,30 @@ pub(crate) fn block_on<T>(command: impl Future<Output = anyhow::Result<T>>) -> a
     outcome
 }
 
-async fn serve(listener: std::net::TcpListener, watch: Arc<Watch>) -> anyhow::Result<()> {
+async fn serve(
+    listener: std::net::TcpListener,
+    watch: Arc<Watch>,
+    mut config: Config,
+    sources: Sources,
+) -> anyhow::Result<()> {
     let listener = TcpListener::from_std(listener).context("take over the listener")?;
     let address = listener.local_addr().context("read the bound address")?;
     let mut tasks = watch.spawn(Start::Spread)?;
     tracing::info!(
         web_listen_address = %address,
         backend = watch.kernel.backend(),
-        targets = watch.targets.len(),
+        targets = watch.targets().len(),
         "started"
     );
     if address.ip().is_loopback() {
         tracing::info!("metrics are on loopback only; --web.listen-address opens them");
     }
-    // Whoever is told may stop it at once.
+    // Whoever is told may stop it at once, or have it read its configuration again.
     let stopped = stopped()?;
+    let mut hangup = signal(SignalKind::hangup()).context("wait for SIGHUP")?;
     let status = format!(
         "watching {} target(s) by {}, metrics on {address}",
-        watch.targets.len(),
+        watch.targets().len(),
         watch.kernel.backend()
     );
     tell_supervisor(&[NotifyState::Ready, NotifyState::Status(&status)]);
@@ -112,12 +123,60 @@ async fn serve(listener: std::net::TcpListener, watch: Arc<Watch>) -> anyhow::Re
         stopped.await;
         tell_supervisor(&[NotifyState::Stopping]);
     };
-    tokio::select! {
-        () = http::serve(listener, watch, stop) => {}
-        ended = tasks.ended() => return Err(ended.into()),
+    let served = http::serve(listener, Arc::clone(&watch), stop);
+    tokio::pin!(served);
+    loop {
+        tokio::select! {
+            () = &mut served => break,
+            ended = tasks.ended() => return Err(ended.into()),
+            _ = hangup.recv() => {
+                let read = read_again(sources.clone()).await;
+                let reloaded = read.and_then(|read| reload(&watch, &mut tasks, &mut config, read));
+                if let Err(error) = reloaded {
+                    watch.reload_failed();
+                    tracing::error!(
+                        error = format!("{error:#}"),
+                        "the new configuration is refused, and the old one stays"
+                    );
+                }
+            }
+        }
     }
     drop(tasks);
     tracing::info!("stopped");
+    Ok(())
+}
+
+/// Reads files and resolves names, which blocks.
+async fn read_again(sources: Sources) -> anyhow::Result<Config> {
+    let load = tokio::task::spawn_blocking(move || sources.load());
+    Ok(load.await.context("read the configuration")??)
+}
+
+/// Watches what the new configuration says from now on.
+fn reload(
+    watch: &Watch,
+    tasks: &mut Tasks,
+    config: &mut Config,
+    read: Config,
+) -> anyhow::Result<()> {
+    let Changes { started, stopped } = watch.reload(&read.targets, tasks)?;
+    tracing::info!(
+        targets = read.targets.len(),
+        started = started.join(","),
+        stopped = stopped.join(","),
+        "the configuration was read again"
+    );
+    for (section, is_same) in [
+        ("web", read.web == config.web),
+        ("kernel", read.kernel == config.kernel),
+        ("log", read.log == config.log),
+    ] {
+        if !is_same {
+            tracing::warn!(section, "this part has changed, and needs a restart");
+        }
+    }
+    config.targets = read.targets;
     Ok(())
 }
 

@@ -6,17 +6,19 @@
 use aya_ebpf::{
     helpers::{bpf_get_socket_cookie, bpf_ktime_get_ns, bpf_skc_to_tcp_sock},
     macros::btf_tracepoint,
+    maps::lpm_trie::Key,
     programs::BtfTracePointContext,
 };
 use aya_log_ebpf::warn;
 use observer_ebpf::{
-    Life, Losses, PORT_EXACT, PORT_WILDCARD, Socket, TCP_CLOSE, TCP_ESTABLISHED, Tally, TargetKey,
+    IGNORES_PEERS, Life, Losses, PORT_EXACT, PORT_WILDCARD, Peer, Socket, TCP_CLOSE,
+    TCP_ESTABLISHED, Tally, TargetKey,
 };
 
 use crate::{
     count::{self, PerCpu},
     durations,
-    maps::{LOSSES, OFFSETS, PORTS, TALLIES, TARGETS},
+    maps::{IGNORED_PEERS, LOSSES, OFFSETS, PORTS, TALLIES, TARGETS},
     sockets,
 };
 
@@ -67,7 +69,7 @@ fn opened(ctx: &BtfTracePointContext, sk: Sock) {
     };
     let mut target = None;
     if listens & PORT_EXACT != 0 {
-        key.address = local_address(sk);
+        key.address = address(sk, offsets.skc_rcv_saddr, offsets.skc_v6_rcv_saddr);
         target = TARGETS.get_ptr(key);
         key.address = [0; 16];
     }
@@ -79,7 +81,16 @@ fn opened(ctx: &BtfTracePointContext, sk: Sock) {
         return;
     };
     // SAFETY: a live map value; indices are only ever added.
-    let target = unsafe { *target };
+    let mut target = unsafe { *target };
+    if target & IGNORES_PEERS != 0 {
+        target &= !IGNORES_PEERS;
+        let address = address(sk, offsets.skc_daddr, offsets.skc_v6_daddr);
+        let peer = Key::new(Peer::BITS, Peer { target, address });
+        if IGNORED_PEERS.get(peer).is_some() {
+            count::one(&mut losses.ignored);
+            return;
+        }
+    }
     let Some(tally) = TALLIES.get_ptr_mut(target) else {
         return;
     };
@@ -194,17 +205,16 @@ pub(crate) fn listens(port: u16) -> u8 {
     }
 }
 
-/// The local address as `TargetKey` has it.
+/// The address at one of these offsets, by the socket's family, as `TargetKey` has it.
 #[inline(always)]
-fn local_address(sk: Sock) -> [u8; 16] {
-    let offsets = OFFSETS.load();
-    if field::<u16>(sk, offsets.skc_family) == AF_INET {
-        let v4: u32 = field(sk, offsets.skc_rcv_saddr);
+fn address(sk: Sock, v4: u32, v6: u32) -> [u8; 16] {
+    if field::<u16>(sk, OFFSETS.load().skc_family) == AF_INET {
+        let v4: u32 = field(sk, v4);
         let [a, b, c, d] = v4.to_ne_bytes();
         [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d]
     } else {
-        let high: u64 = field(sk, offsets.skc_v6_rcv_saddr);
-        let low: u64 = field(sk, offsets.skc_v6_rcv_saddr + 8);
+        let high: u64 = field(sk, v6);
+        let low: u64 = field(sk, v6 + 8);
         let mut address = [0; 16];
         address[..8].copy_from_slice(&high.to_ne_bytes());
         address[8..].copy_from_slice(&low.to_ne_bytes());

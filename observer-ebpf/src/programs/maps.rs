@@ -4,10 +4,11 @@ use aya_ebpf::{
     Global,
     bindings::BPF_F_MMAPABLE,
     macros::map,
-    maps::{Array, HashMap, PerCpuArray},
+    maps::{Array, HashMap, LpmTrie, PerCpuArray},
 };
 use observer_ebpf::{
-    Durations, Losses, MAX_TARGETS, Offsets, Ports, Slot, Socket, Tally, TargetKey,
+    Durations, Losses, MAX_IGNORED_PEERS, MAX_TARGETS, Offsets, Peer, Ports, Slot, Socket, Tally,
+    TargetKey,
 };
 
 /// Which local ports concern us. One element of 64 KiB. Written by user space before the programs
@@ -15,9 +16,16 @@ use observer_ebpf::{
 #[map]
 pub(crate) static PORTS: Array<Ports> = Array::with_max_entries(1, 0);
 
-/// (network namespace, address, port) → target index. Written by user space, read by `lifecycle`.
+/// (network namespace, address, port) → target index, with `IGNORES_PEERS` where some peers are left
+/// out. Written by user space, read by `lifecycle`.
 #[map]
 pub(crate) static TARGETS: HashMap<TargetKey, u32> = HashMap::with_max_entries(MAX_TARGETS, 0);
+
+/// Prefix of (target index, address of a peer) → nothing: the peers that are left out. Written by user
+/// space before the target's key is, read by `lifecycle` where a target has some.
+#[map]
+pub(crate) static IGNORED_PEERS: LpmTrie<Peer, u8> =
+    LpmTrie::with_max_entries(MAX_TARGETS * MAX_IGNORED_PEERS, 0);
 
 /// Lowest bits of a socket's cookie → socket: the first place for a socket (`sockets`). Their number is
 /// set at load. Claimed and freed by `lifecycle`, changed by both programs under the socket's lock;
@@ -65,6 +73,8 @@ pub(crate) static OFFSETS: Global<Offsets> = Global::new(Offsets {
     skc_num: 14,
     skc_rcv_saddr: 4,
     skc_v6_rcv_saddr: 72,
+    skc_daddr: 0,
+    skc_v6_daddr: 56,
     skc_net: 48,
     inet_sport: 798,
     net_inum: 136,

@@ -1,5 +1,5 @@
 //! What the observer reads of others, under coverage-guided bytes: expositions, JSON documents and
-//! texts, each with what is looked for in it; lists of connections, netlink datagrams, and what a
+//! texts, answers of Prometheus, each with what is looked for in it; lists of connections, netlink datagrams, and what a
 //! service sends, which the programs read in the kernel.
 //!
 //! The first byte says which reader gets the rest. What is looked for is the first line of the rest.
@@ -25,7 +25,7 @@ fuzz_target!(|input: &[u8]| {
     let Some((reader, bytes)) = input.split_first() else {
         return;
     };
-    match reader % 8 {
+    match reader % 9 {
         0 => exposition(bytes, Format::Text),
         1 => exposition(bytes, Format::OpenMetrics),
         2 => {
@@ -43,7 +43,8 @@ fuzz_target!(|input: &[u8]| {
         4 => sent(bytes),
         5 => selected(bytes, |text| text.parse().map(Selection::Series).ok()),
         6 => selected(bytes, |text| text.parse().map(Selection::Nodes).ok()),
-        _ => selected(bytes, |text| text.parse().map(Selection::Match).ok()),
+        7 => selected(bytes, |text| text.parse().map(Selection::Match).ok()),
+        _ => selected(bytes, |text| text.parse().map(Selection::Query).ok()),
     }
 });
 

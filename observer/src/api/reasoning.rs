@@ -119,6 +119,9 @@ const fn because(rule: Rule) -> &'static str {
         Rule::WitnessesFirst => {
             "the kernel's two witnesses are compared first, before anybody is blamed"
         }
+        Rule::LongestFirst => {
+            "the service may have become slower than its `settle` that was learnt"
+        }
     }
 }
 

@@ -5,17 +5,23 @@ use std::time::Duration;
 
 use super::{rfc3339, suspects};
 use crate::{
-    check::{Blind, Bounds, Interval, Rule, Verdict, Widening, Window},
+    check::{Blind, Bounds, Interval, Likely, Rule, Verdict, Widening, Window},
     config::Counts,
+    recipes::{self, Recipe},
     watch::{observation::Observation, target::Target, unheard::Heard},
 };
 
 /// What is known, in one sentence.
 pub(super) fn sentence(target: &Target, observation: &Observation) -> String {
     let name = &target.config.name;
+    // Where a drift is sure, a likely one says nothing more.
+    let likely = match (observation.finding.verdict, &observation.likely) {
+        (Verdict::Over | Verdict::Under, _) | (_, None) => String::new(),
+        (_, Some(likely)) => likely_drift(likely),
+    };
     if let Some(reason) = observation.finding.blind {
         let why = blindness(target, observation, reason);
-        return format!("{name}: blind: {why}.");
+        return format!("{name}: blind: {why}{likely}.");
     }
     let (Some(claim), Some(interval), Some(together)) = (
         observation.claim,
@@ -30,6 +36,11 @@ pub(super) fn sentence(target: &Target, observation: &Observation) -> String {
         (Verdict::Over | Verdict::Under, Some(suspects)) => suspects::in_words(suspects),
         _ => String::new(),
     };
+    let known = match observation.finding.verdict {
+        Verdict::Over | Verdict::Under => recipes::other_way(&target.config),
+        _ => None,
+    };
+    let known = known.map_or_else(String::new, known_otherwise);
     let held = match observation.held {
         None | Some(0) => String::new(),
         Some(held) => format!(
@@ -40,7 +51,15 @@ pub(super) fn sentence(target: &Target, observation: &Observation) -> String {
         .negative
         .as_deref()
         .map_or_else(String::new, negative);
-    format!("{name}: {compared}{conclusion}.{suspects}{held}{negative}")
+    format!("{name}: {compared}{conclusion}{likely}.{suspects}{known}{held}{negative}")
+}
+
+/// What a gauge of this name is known to count.
+fn known_otherwise(recipe: &Recipe) -> String {
+    format!(
+        " This looks like {}, which counts {}: `observer recipes {}`.",
+        recipe.service, recipe.counts, recipe.name
+    )
 }
 
 /// What is wrong with a claim whatever the kernel says.
@@ -100,6 +119,22 @@ fn conclusion(observation: &Observation, own: Bounds, together: Bounds) -> Strin
             widest => format!(": they agree, and a drift of up to {widest} would not show"),
         },
     }
+}
+
+/// A drift that is likely and not sure; nothing where none may be as well.
+fn likely_drift(likely: &Likely) -> String {
+    let Likely {
+        drift,
+        bounds: Bounds { low, high },
+        ..
+    } = *likely;
+    let (word, least, most) = match likely.bounds.sure() {
+        0 => return String::new(),
+        sure if sure > 0 => ("over", low, high),
+        _ => ("under", -high, -low),
+    };
+    let by = drift.unsigned_abs();
+    format!("; likely {word} by {by} ({least} to {most})")
 }
 
 /// Why nothing can be said.
@@ -195,6 +230,9 @@ fn why_so_wide(target: &Target, window: &Window) -> String {
         Widening::Missing(count) => {
             format!(": the kernel did not show the programs up to {count} events")
         }
+        Widening::Subflows(count) => {
+            format!(": {count} sockets are further subflows of MPTCP connections")
+        }
     }
 }
 
@@ -209,5 +247,122 @@ fn not_listening(target: &Target, observation: &Observation) -> String {
              (`ip address` lists those that it has)"
         ),
         None => format!("nothing listens on {listen}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::check::Finding;
+
+    /// What is said of a claim at a check that leaves `low` to `high` open, where it and the earlier
+    /// checks together leave this of the drift.
+    fn concluded(verdict: Verdict, claim: i64, open: (i64, i64), together: (i64, i64)) -> String {
+        let interval = Interval {
+            low: open.0,
+            high: open.1,
+        };
+        let together = Bounds {
+            low: together.0,
+            high: together.1,
+        };
+        let mut observation = Observation::none(Duration::ZERO);
+        observation.finding = Finding {
+            verdict,
+            rule: Rule::Confirmed,
+            blind: None,
+            drift: Some(together),
+            since: Some(SystemTime::UNIX_EPOCH),
+            last_shown: Some(SystemTime::UNIX_EPOCH),
+            ..observation.finding
+        };
+        let own = Bounds::of(claim, interval);
+        let compared = compared(claim as f64, interval);
+        let conclusion = conclusion(&observation, own, together);
+        format!("{compared}{conclusion}").replace("1970-01-01T00:00:00.000Z", "then")
+    }
+
+    #[test]
+    fn what_this_check_shows_and_what_only_earlier_ones_have_is_told_apart() {
+        let said = concluded(Verdict::Over, 7, (4, 4), (3, 3));
+        assert_eq!(
+            said,
+            "the gauge says 7, the kernel counts 4: over by 3 since then"
+        );
+        let said = concluded(Verdict::Over, 27, (1, 29), (16, 26));
+        assert_eq!(
+            said,
+            "the gauge says 27, the kernel allows 1 to 29 now; by earlier, narrower checks it is \
+             over by at least 16 since then, last shown at then"
+        );
+        let said = concluded(Verdict::Over, 27, (1, 20), (16, 26));
+        assert_eq!(
+            said,
+            "the gauge says 27, the kernel allows 1 to 20 now; by earlier, narrower checks it is \
+             over by at least 16 since then"
+        );
+        let said = concluded(Verdict::Under, 2, (3, 9), (-7, -1));
+        assert_eq!(
+            said,
+            "the gauge says 2, the kernel allows 3 to 9: under by at least 1 since then"
+        );
+    }
+
+    #[test]
+    fn a_gauge_that_is_known_is_said_to_count_something_else() {
+        let nginx = recipes::find("nginx").unwrap();
+        assert_eq!(
+            known_otherwise(nginx),
+            " This looks like nginx with prometheus-nginx-exporter, which counts connections of the \
+             whole server, all ports, the exporter's own included: `observer recipes nginx`."
+        );
+    }
+
+    #[test]
+    fn an_agreement_says_what_would_not_show() {
+        let said = concluded(Verdict::Agree, 4, (4, 4), (0, 0));
+        assert_eq!(said, "the gauge says 4, the kernel counts 4: they agree");
+        let said = concluded(Verdict::Agree, 5, (4, 9), (-4, 1));
+        assert_eq!(
+            said,
+            "the gauge says 5, the kernel allows 4 to 9: they agree, and a drift of up to 4 would \
+             not show"
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn no_sentence_claims_more_of_a_check_than_it_shows(
+            by in 1..50_i64,
+            width in 0..50_i64,
+            wider in (0..60_i64, 0..60_i64),
+        ) {
+            let (claim, own) = (200, (by - wider.0, by + width + wider.1));
+            let open = (claim - own.1, claim - own.0);
+            let said = concluded(Verdict::Over, claim, open, (by, by + width));
+            let is_told_as_earlier = said.contains("by earlier, narrower checks it is over by");
+            prop_assert_eq!(is_told_as_earlier, by > own.0.max(0), "{}", said);
+        }
+    }
+
+    fn said(drift: i64, low: i64, high: i64) -> String {
+        likely_drift(&Likely {
+            drift,
+            bounds: Bounds { low, high },
+            lag: None,
+            within: Duration::ZERO,
+            checks: 60,
+        })
+    }
+
+    #[test]
+    fn a_likely_drift_is_said_where_none_is_unlikely() {
+        assert_eq!(said(5, 3, 7), "; likely over by 5 (3 to 7)");
+        assert_eq!(said(-5, -7, -3), "; likely under by 5 (3 to 7)");
+        assert_eq!(said(5, 0, 9), "");
     }
 }

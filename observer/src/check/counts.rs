@@ -103,6 +103,53 @@ pub struct Sample {
     pub counts: Counts,
 }
 
+impl Sample {
+    /// When it was taken, as nearly as that is known.
+    fn moment(&self) -> Instant {
+        self.began + self.finished.saturating_duration_since(self.began) / 2
+    }
+}
+
+/// What had opened and ended at a moment: a sample that says no more, and costs less.
+#[derive(Clone, Copy, Debug)]
+pub struct Glance {
+    /// When, as nearly as that is known.
+    pub at: Instant,
+    /// Opened.
+    pub opened: u64,
+    /// Showed the earliest sign of their end.
+    pub ended: u64,
+}
+
+impl From<&Sample> for Glance {
+    fn from(sample: &Sample) -> Self {
+        Self {
+            at: sample.moment(),
+            opened: sample.counts.opened,
+            ended: sample.counts.ended,
+        }
+    }
+}
+
+/// What two samples say of a count at a moment between them.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Between {
+    /// The count, if it grew evenly.
+    pub(super) count: f64,
+    /// By how much it may be another, as a variance: if each that was counted between the samples
+    /// came at any moment, as likely as at any other.
+    pub(super) between: f64,
+}
+
+/// What had opened and ended at a moment.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Then {
+    /// Opened.
+    pub(super) opened: Between,
+    /// Showed the earliest sign of their end.
+    pub(super) ended: Between,
+}
+
 /// Connections that have ended, by how long they lived: monotonic counts, read before the counts of
 /// the same sample.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -132,6 +179,8 @@ struct Ends {
 #[derive(Clone, Debug)]
 pub struct Samples {
     samples: VecDeque<Sample>,
+    /// Taken between the samples, where a check is to know the counts more closely.
+    glances: VecDeque<Glance>,
     /// Where there were any.
     ends: VecDeque<Ends>,
     lives: Option<Lives>,
@@ -141,6 +190,8 @@ pub struct Samples {
 impl Samples {
     /// Most samples kept: at one every 100 ms, 10 minutes.
     const MOST: usize = 6_000;
+    /// Most glances kept: those of a few checks that are made one after the other.
+    const MOST_GLANCES: usize = 16_384;
     /// Between the moment at which a program takes the length of a life and that at which it has
     /// counted it.
     const DELAY: Duration = Duration::from_millis(10);
@@ -150,6 +201,7 @@ impl Samples {
     pub const fn new(keep: Duration) -> Self {
         Self {
             samples: VecDeque::new(),
+            glances: VecDeque::new(),
             ends: VecDeque::new(),
             lives: None,
             keep,
@@ -189,9 +241,34 @@ impl Samples {
         }
     }
 
+    /// Adds what was counted between two samples.
+    pub fn glance(&mut self, glance: Glance) {
+        let is_old = |first: &Glance| glance.at.duration_since(first.at) > self.keep;
+        while self.glances.len() >= Self::MOST_GLANCES || self.glances.front().is_some_and(is_old) {
+            self.glances.pop_front();
+        }
+        self.glances.push_back(glance);
+    }
+
+    /// How many opened in a second, as of the last samples.
+    #[must_use]
+    pub fn rate(&self) -> f64 {
+        /// So many samples.
+        const LATEST: usize = 50;
+        let earliest = self.samples.len().saturating_sub(LATEST);
+        let (Some(first), Some(last)) = (self.samples.get(earliest), self.samples.back()) else {
+            return 0.0;
+        };
+        let (first, last) = (Glance::from(first), Glance::from(last));
+        let opened = last.opened.saturating_sub(first.opened) as f64;
+        let time = last.at.duration_since(first.at).as_secs_f64();
+        if time > 0.0 { opened / time } else { 0.0 }
+    }
+
     /// Forgets everything: what was counted before no longer adds up with what is counted from now.
     pub fn clear(&mut self) {
         self.samples.clear();
+        self.glances.clear();
         self.ends.clear();
         self.lives = None;
     }
@@ -229,6 +306,40 @@ impl Samples {
     pub fn after(&self, moment: Instant) -> Option<&Sample> {
         let behind = self.samples.partition_point(|sample| sample.began < moment);
         self.samples.get(behind)
+    }
+
+    /// What had opened and ended at `moment`; nothing where that is not between two samples.
+    pub(super) fn at(&self, moment: Instant) -> Option<Then> {
+        let behind = self
+            .samples
+            .partition_point(|sample| sample.moment() <= moment);
+        let mut later = Glance::from(self.samples.get(behind)?);
+        let mut earlier = Glance::from(self.samples.get(behind.checked_sub(1)?)?);
+        let behind = self.glances.partition_point(|glance| glance.at <= moment);
+        let nearer =
+            |glance: Option<&Glance>, sample: Glance, is_nearer: fn(Instant, Instant) -> bool| {
+                let glance = glance.filter(|glance| is_nearer(glance.at, sample.at));
+                glance.copied().unwrap_or(sample)
+            };
+        later = nearer(self.glances.get(behind), later, |one, other| one < other);
+        let before = behind
+            .checked_sub(1)
+            .and_then(|last| self.glances.get(last));
+        earlier = nearer(before, earlier, |one, other| one > other);
+        let whole = later.at.duration_since(earlier.at);
+        let part = moment.duration_since(earlier.at);
+        let share = part.as_secs_f64() / whole.as_secs_f64();
+        let between = |earlier: u64, later: u64| {
+            let grown = later.saturating_sub(earlier) as f64;
+            Between {
+                count: earlier as f64 + grown * share,
+                between: grown * share * (1.0 - share),
+            }
+        };
+        Some(Then {
+            opened: between(earlier.opened, later.opened),
+            ended: between(earlier.ended, later.ended),
+        })
     }
 
     /// The newest sample.

@@ -37,6 +37,8 @@ pub enum Widening {
     Closing(u64),
     /// Events that the programs were not shown.
     Missing(u64),
+    /// Sockets that are no connections of their own.
+    Subflows(u64),
 }
 
 impl Window {
@@ -44,7 +46,11 @@ impl Window {
     #[must_use]
     pub fn widening(&self) -> Widening {
         let (before, after) = (&self.before, &self.after);
-        let Allowance { missing, unseen } = self.allowance;
+        let Allowance {
+            missing,
+            unseen,
+            subflows,
+        } = self.allowance;
         let opened = after.opened.saturating_sub(before.opened);
         let ended = after.ended.saturating_sub(before.ended);
         let doubtful = after.doubtful_entered.saturating_sub(before.doubtful_left);
@@ -54,6 +60,7 @@ impl Window {
             (doubtful + unseen, Widening::Unclassified(doubtful + unseen)),
             (closing, Widening::Closing(closing)),
             (2 * missing, Widening::Missing(missing)),
+            (subflows, Widening::Subflows(subflows)),
         ];
         let [first, rest @ ..] = causes;
         let greater = |most: (u64, Widening), other: (u64, Widening)| match other.0 > most.0 {

@@ -23,6 +23,8 @@ pub struct Allowance {
     pub missing: u64,
     /// Sockets that the counts have as another kind, and that may be of this one.
     pub unseen: u64,
+    /// Sockets that are no connections of their own, but further subflows of one (MPTCP, RFC 8684).
+    pub subflows: u64,
 }
 
 impl Interval {
@@ -74,13 +76,18 @@ impl Interval {
     /// fewest: whatever became of it, an honest claim has it or not. A missed end is one that the
     /// counts have and the claim may lack; it adds nothing to the most, which had it before. Which
     /// of the two an event was that nobody saw is not known.
+    ///
+    /// Subflows take off the fewest alone: which of them were open when the window began is not known.
     #[must_use]
     pub fn with(self, allowance: Allowance) -> Self {
-        let Allowance { missing, unseen } = allowance;
-        let missing = i64::try_from(missing).unwrap_or(i64::MAX);
-        let unseen = i64::try_from(unseen).unwrap_or(i64::MAX);
+        let [missing, unseen, subflows] = [allowance.missing, allowance.unseen, allowance.subflows]
+            .map(|count| i64::try_from(count).unwrap_or(i64::MAX));
         Self {
-            low: self.low.saturating_sub(missing).max(0),
+            low: self
+                .low
+                .saturating_sub(missing)
+                .saturating_sub(subflows)
+                .max(0),
             high: self.high.saturating_add(missing).saturating_add(unseen),
         }
     }

@@ -11,6 +11,8 @@ use super::{
     counts::Counts,
     evidence::{Confirmation, Evidence, Weighed},
     interval::{Allowance, Interval},
+    likely::Likely,
+    settling::may_be_lag,
     verdict::{Blind, Bounds, Finding, Rule, Verdict},
 };
 
@@ -81,6 +83,9 @@ pub struct Facts {
     pub ends: Instant,
     /// When the last survey began in which the witnesses agreed.
     pub agreed: Option<Instant>,
+    /// Where the window is no longer than the lag that was learnt takes: what is likely of the drift,
+    /// if anything.
+    pub learnt: Option<Option<Likely>>,
 }
 
 /// Judges the checks of one target, one after the other.
@@ -101,6 +106,9 @@ impl Judge {
     }
 
     /// Judges one check.
+    ///
+    /// A check that shows a drift which may be a lag that is longer than was learnt is unsettled, by
+    /// [`Rule::LongestFirst`], and has changed nothing: it is to be judged again with the longest.
     ///
     /// A check that shows a drift, where none of that sign is a verdict yet, counts only if the
     /// witnesses were compared after its window, and agreed: until then it is unsettled, by
@@ -125,6 +133,14 @@ impl Judge {
                 drift: Some(own),
                 ..self.blind(Blind::NothingSeen)
             };
+        }
+        let is_lag = |likely: Option<Likely>| may_be_lag(own, likely.as_ref());
+        if facts.learnt.is_some_and(is_lag) {
+            return self.say(Weighed {
+                verdict: Verdict::Unsettled,
+                rule: Rule::LongestFirst,
+                together: own,
+            });
         }
         let is_shown = own.sure() != 0 && !self.evidence.has_confirmed(own.sure() > 0);
         if is_shown && facts.agreed.is_none_or(|agreed| agreed < facts.ends) {
@@ -203,9 +219,16 @@ pub fn pause_before_recheck(settle: Duration, interval: Duration) -> Duration {
     (settle / 4).max(LEAST).min(interval)
 }
 
-/// Whether the service is another one: of the sockets that listened when there last were any, none
-/// listens now. One of several that comes or goes is a worker.
+/// Whether the service is another one: of its listening sockets, or of its processes, none is the same
+/// as one of those that there last were. One of several that comes or goes is a worker.
+pub fn is_restart<T>(before: &[T], now: &[T], is_same: impl Fn(&T, &T) -> bool) -> bool {
+    let remains = |one| before.iter().any(|other| is_same(one, other));
+    !before.is_empty() && !now.is_empty() && !now.iter().any(remains)
+}
+
+/// Whether two times are the start of the same process. Some libraries say now, less a time that is
+/// rounded to a second, at each scrape. Unit: seconds.
 #[must_use]
-pub fn is_restart(before: &[u64], now: &[u64]) -> bool {
-    !before.is_empty() && !now.is_empty() && !now.iter().any(|cookie| before.contains(cookie))
+pub fn is_same_start(one: &f64, other: &f64) -> bool {
+    (one - other).abs() <= 2.0
 }

@@ -8,6 +8,8 @@
 //! - `closing`: which closing sockets the service holds, and which it has closed itself.
 //! - `verdict`: agree, over, under, unsettled or blind: the words.
 //! - `evidence`: what the recent checks leave of the drift, and when that is a verdict.
+//! - `likely` and `lags`: the lag that was learnt, and the drift that is likely with it.
+//! - `settling`: how long a service may take to count, where that is learnt.
 //! - `judge`: which reason goes before which, and whom a check is held against.
 //! - `trust`: whether the counts can be trusted, and by how much they may be off.
 //! - `suspects`: which sockets a drift is likely about.
@@ -19,8 +21,15 @@ mod evidence;
 mod history;
 mod interval;
 mod judge;
+mod lags;
+#[cfg(test)]
+mod learning;
+mod likely;
 #[cfg(test)]
 mod properties;
+#[cfg(test)]
+mod services;
+mod settling;
 mod shape;
 mod suspects;
 #[cfg(test)]
@@ -31,11 +40,15 @@ mod trust;
 mod verdict;
 
 pub use closing::{ClosingKind, ClosingSocket, ClosingSockets};
-pub use counts::{Counts, Lives, Sample, Samples};
+pub use counts::{Counts, Glance, Lives, Sample, Samples};
 pub use evidence::{Confirmation, Evidence};
 pub use history::{History, Record, Widening, Window};
 pub use interval::{Allowance, Interval};
-pub use judge::{Facts, Judge, Measured, Rules, TooWide, is_restart, pause_before_recheck};
+pub use judge::{
+    Facts, Judge, Measured, Rules, TooWide, is_restart, is_same_start, pause_before_recheck,
+};
+pub use likely::{Claimed, Lag, Learner, Likely, Slack};
+pub use settling::Settling;
 pub use shape::Shape;
 pub use suspects::{IsCounted, Kind, Seen, Source, Suspect, Suspects};
 pub use trust::{Surveyed, Trust};

@@ -9,6 +9,7 @@ use std::{
 use proptest::{collection::vec, prelude::*};
 
 use super::{
+    tests::rules,
     traffic::{Connection, SETTLE, after, connection, honest_claim, lives, read},
     *,
 };
@@ -60,21 +61,13 @@ impl Check {
             at: self.at,
             ends: read,
             agreed: Some(read),
+            learnt: None,
         }
     }
 }
 
 fn judge(confirm: u32) -> Judge {
-    Judge::new(Rules {
-        confirmation: Confirmation {
-            checks: confirm,
-            time: Duration::ZERO,
-        },
-        too_wide: TooWide {
-            share: f64::MAX,
-            has_kinds: true,
-        },
-    })
+    Judge::new(rules(confirm))
 }
 
 /// Every check that can be made of a run, in the order of its scrapes.

@@ -453,6 +453,7 @@ mod tests {
                 at: SystemTime::UNIX_EPOCH,
                 ends: read,
                 agreed: Some(read),
+                learnt: None,
             })
         }
 

@@ -11,7 +11,7 @@ fn at(second: u64) -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_secs(second)
 }
 
-fn rules(confirm: u32) -> Rules {
+pub(super) fn rules(confirm: u32) -> Rules {
     Rules {
         confirmation: Confirmation {
             checks: confirm,
@@ -50,6 +50,7 @@ fn facts(claim: i64, interval: Interval, second: u64) -> Facts {
         at: at(second),
         ends: read,
         agreed: Some(read),
+        learnt: None,
     }
 }
 
@@ -283,6 +284,32 @@ fn nobody_is_blamed_before_the_witnesses_were_compared_after_the_check() {
     assert_eq!(judge.judge(&other).rule, Rule::WitnessesFirst);
 }
 
+#[test]
+fn a_drift_that_may_be_a_longer_lag_than_was_learnt_changes_nothing_until_the_longest_shows_it() {
+    let mut judge = Judge::new(rules(1));
+    let likely = |low, high| Likely {
+        drift: low,
+        bounds: Bounds { low, high },
+        lag: None,
+        within: Duration::ZERO,
+        checks: 20,
+    };
+    let shows = |learnt, second| Facts {
+        learnt,
+        ..bounded(3, 3, second)
+    };
+    for learnt in [None, Some(likely(0, 9)), Some(likely(-2, -1))] {
+        let finding = judge.judge(&shows(Some(learnt), 5));
+        assert_eq!(
+            (finding.verdict, finding.rule, finding.shown),
+            (Verdict::Unsettled, Rule::LongestFirst, 0)
+        );
+    }
+    assert_eq!(judge.judge(&bounded(0, 9, 5)).verdict, Verdict::Agree);
+    let likely_too = shows(Some(Some(likely(1, 9))), 8);
+    assert_eq!(judge.judge(&likely_too).verdict, Verdict::Over);
+}
+
 /// A check of a claim with so many open, and so many that may or may not be of the kind.
 fn with_doubt(claim: i64, open: u64, doubtful: u64, missing: u64, second: u64) -> Facts {
     let counts = Counts {
@@ -291,7 +318,10 @@ fn with_doubt(claim: i64, open: u64, doubtful: u64, missing: u64, second: u64) -
         doubtful_entered: doubtful,
         ..Counts::default()
     };
-    let allowance = Allowance { missing, unseen: 0 };
+    let allowance = Allowance {
+        missing,
+        ..Allowance::default()
+    };
     let interval = Interval {
         low: open.cast_signed(),
         high: (open + doubtful).cast_signed(),
@@ -401,11 +431,18 @@ fn what_was_never_seen_is_not_held_against_anybody() {
 
 #[test]
 fn a_restart_is_when_nobody_of_before_listens() {
+    let is_restart = |before: &[u64], now: &[u64]| is_restart(before, now, u64::eq);
     assert!(is_restart(&[1, 2], &[3]));
     assert!(!is_restart(&[1, 2], &[2, 3]));
     assert!(!is_restart(&[1, 2], &[1, 2, 3]));
     assert!(!is_restart(&[1, 2], &[]));
     assert!(!is_restart(&[], &[3]));
+}
+
+#[test]
+fn a_start_that_is_rounded_otherwise_is_the_same() {
+    assert!(is_same_start(&1_700_000_000.4, &1_700_000_001.9));
+    assert!(!is_same_start(&1_700_000_000.4, &1_700_000_003.0));
 }
 
 #[test]
@@ -421,7 +458,11 @@ fn an_unsettled_drift_is_looked_at_soon_and_not_without_a_pause() {
 fn a_missed_event_may_be_an_opening_or_an_end() {
     let interval = Interval { low: 5, high: 9 };
     let with = |missing, unseen| {
-        let Interval { low, high } = interval.with(Allowance { missing, unseen });
+        let Interval { low, high } = interval.with(Allowance {
+            missing,
+            unseen,
+            subflows: 0,
+        });
         (low, high)
     };
     assert_eq!(with(0, 0), (5, 9));
@@ -429,6 +470,19 @@ fn a_missed_event_may_be_an_opening_or_an_end() {
     assert_eq!(with(8, 0), (0, 17));
     assert_eq!(with(0, 3), (5, 12));
     assert_eq!(with(u64::MAX, u64::MAX), (0, i64::MAX));
+}
+
+#[test]
+fn a_subflow_may_be_no_connection_of_its_own() {
+    let interval = Interval { low: 5, high: 9 };
+    let with = |subflows| {
+        interval.with(Allowance {
+            subflows,
+            ..Allowance::default()
+        })
+    };
+    assert_eq!(with(2), Interval { low: 3, high: 9 });
+    assert_eq!(with(u64::MAX), Interval { low: 0, high: 9 });
 }
 
 #[test]
@@ -653,29 +707,24 @@ fn what_opened_and_ended_within_the_window_takes_nothing_off() {
 #[test]
 fn what_lived_longer_than_the_window_is_taken_off() {
     let base = Instant::now();
-    let mut samples = Samples::new(Duration::from_secs(60));
-    let mut lives = Lives::default();
-    for beat in 0..=20 {
-        samples.push(
-            sample(base, beat * 100, beat * 100 + 1, Counts::default()),
-            Some(lives),
-        );
-        // 2^31 ns are 2.1 s.
-        lives.0[11] += 1;
-    }
+    // One ends after each sample, whose life is in this bucket.
+    let ending = |bucket: usize| {
+        let mut samples = Samples::new(Duration::from_secs(60));
+        let mut lives = Lives::default();
+        for beat in 0..=20 {
+            let sample = sample(base, beat * 100, beat * 100 + 1, Counts::default());
+            samples.push(sample, Some(lives));
+            lives.0[bucket] += 1;
+        }
+        samples
+    };
+    // 2^31 ns are 2.1 s.
+    let samples = ending(11);
     let before = *samples.before(base + Duration::from_millis(1)).unwrap();
     let after = *samples.after(base + Duration::from_millis(2_000)).unwrap();
     assert_eq!(samples.surely_young(&before, &after), 0);
     // 2^29 ns are 0.54 s: those of the last 1.4 s are.
-    let mut samples = Samples::new(Duration::from_secs(60));
-    let mut lives = Lives::default();
-    for beat in 0..=20 {
-        samples.push(
-            sample(base, beat * 100, beat * 100 + 1, Counts::default()),
-            Some(lives),
-        );
-        lives.0[9] += 1;
-    }
+    let mut samples = ending(9);
     assert_eq!(samples.surely_young(&before, &after), 14);
     samples.clear();
     assert_eq!(samples.surely_young(&before, &after), 0);

@@ -189,6 +189,8 @@ pub enum Rule {
     Confirmed,
     /// The witnesses were not compared yet since this check, which shows a drift.
     WitnessesFirst,
+    /// This check shows a drift within a `settle` that was learnt, and it may be a longer lag.
+    LongestFirst,
     /// An honest service can say this, and nearly anything else.
     TooWide,
     /// No connection was ever seen that the claim could be about.
@@ -207,6 +209,7 @@ impl Rule {
             Self::NotContradicted => "not_contradicted",
             Self::Confirmed => "confirmed",
             Self::WitnessesFirst => "witnesses_first",
+            Self::LongestFirst => "longest_first",
             Self::TooWide => "too_wide",
             Self::NothingSeen => "nothing_seen",
         }

@@ -4,12 +4,12 @@
 
 use std::time::{Duration, SystemTime};
 
-use super::Freshness;
 use super::exposition::Kind;
 use super::gauge::MAX_SERIES;
 use super::hints::{Instead, NoExposition};
 use super::json::MAX_DOCUMENT;
 use super::scanner::{Problem, SyntaxError};
+use super::{Freshness, MAX_AGE_OF_SAMPLE};
 
 /// Largest claim, either way: 2⁵³, up to which an `f64` counts one by one.
 pub const MAX_VALUE: f64 = 9_007_199_254_740_992.0;
@@ -26,6 +26,9 @@ pub struct Claim {
     pub negative: Option<String>,
     /// When it was true, where the page says so.
     pub stamps: Option<Stamps>,
+    /// When the processes that made the pages were started, of those that say so:
+    /// `process_start_time_seconds`, as the client libraries publish it. Unit: seconds since 1970.
+    pub starts: Vec<f64>,
 }
 
 /// When the numbers of a claim were true, by their own time stamps. Unit: ms since 1970.
@@ -37,6 +40,8 @@ pub struct Stamps {
     pub latest: i64,
     /// Whether every number has one; else some are from when the page was made.
     pub are_of_all: bool,
+    /// When the page was made, by the same clock, where it says so.
+    pub at: Option<i64>,
 }
 
 impl Claim {
@@ -47,6 +52,7 @@ impl Claim {
             series: 0,
             negative: None,
             stamps: None,
+            starts: Vec::new(),
         }
     }
 
@@ -60,6 +66,7 @@ impl Claim {
                 (Some(one), other) | (other, Some(one)) => Some(one.and(other)),
                 (None, None) => None,
             },
+            starts: [self.starts, other.starts].concat(),
         }
     }
 }
@@ -72,7 +79,17 @@ impl Stamps {
             earliest: at,
             latest: at,
             are_of_all: true,
+            at: None,
         }
+    }
+
+    /// How old the earliest and the latest were when the page was made, by the clock of whoever made
+    /// it, where it says so.
+    pub(super) fn ages_then(self) -> Option<(Duration, Duration)> {
+        let at = self.at?;
+        let age_of =
+            |then: i64| Duration::from_millis(at.saturating_sub(then).max(0).unsigned_abs());
+        Some((age_of(self.earliest), age_of(self.latest)))
     }
 
     /// How old the earliest and the latest are `now`; what is ahead of it is of now.
@@ -109,6 +126,8 @@ impl Stamps {
             earliest: self.earliest.min(other.earliest),
             latest: self.latest.max(other.latest),
             are_of_all: self.are_of_all && other.are_of_all,
+            // Two pages are of two moments.
+            at: self.at.filter(|at| Some(*at) == other.at),
         })
     }
 }
@@ -162,7 +181,11 @@ pub enum ClaimError {
     },
     /// A time stamp says what was, and what the kernel counted then is no longer known.
     #[error(
-        "a time stamp on the page is {age:?} old, and fresh is what is no older than {limit:?} (the interval, and at most a minute)"
+        "a time stamp on the page is {age:?} old, and fresh is what is no older than {limit:?} ({})",
+        match *limit == MAX_AGE_OF_SAMPLE {
+            true => "a minute between two scrapes of Prometheus, and a slow scrape",
+            false => "the interval, and at most a minute",
+        }
     )]
     Stale {
         /// How old.
@@ -177,6 +200,56 @@ pub enum ClaimError {
     Future {
         /// How far.
         ahead: Duration,
+    },
+    /// Prometheus refuses the query, or cannot answer it.
+    #[error("Prometheus refuses the query: {kind}: {problem}")]
+    QueryFailed {
+        /// Its `errorType`, bounded and escaped.
+        kind: String,
+        /// Its `error`, bounded and escaped.
+        problem: String,
+    },
+    /// JSON of something else.
+    #[error("this is no answer of Prometheus' query API: {problem}")]
+    NoAnswer {
+        /// What is wrong with it.
+        problem: &'static str,
+    },
+    /// An answer that says itself that something is missing.
+    #[error("the answer may be incomplete: {warning}")]
+    PartialAnswer {
+        /// What it says, bounded and escaped.
+        warning: String,
+    },
+    /// No sample, which is not 0.
+    #[error(
+        "{query} has no sample now, which is not 0: ask Prometheus for it, and for up of the same job"
+    )]
+    NoSample {
+        /// What was asked for, bounded and escaped.
+        query: String,
+    },
+    /// The series of one page are missing.
+    #[error("{page} is down for Prometheus: its series are missing, and the rest is no claim")]
+    InstanceDown {
+        /// Its job and instance.
+        page: String,
+    },
+    /// Nobody says whether pages are missing.
+    #[error(
+        "Prometheus has no series up of {page}, which says whether it was scraped: ask the server that scrapes it"
+    )]
+    NoUp {
+        /// Its job and instance.
+        page: String,
+    },
+    /// What is subtracted is of another moment.
+    #[error(
+        "the series of {page} are not of one scrape, so that there is no moment at which their sum was true"
+    )]
+    Torn {
+        /// Its job and instance.
+        page: String,
     },
     /// Not a JSON document, or one that is nested too deeply.
     #[error("this is no JSON: {problem}")]
@@ -249,9 +322,16 @@ impl ClaimError {
                 ..
             }) => "exposition_truncated",
             Self::Syntax(_) | Self::NoExposition(..) => "exposition_malformed",
-            Self::NoJson { .. } => "json_malformed",
+            Self::NoJson { .. } | Self::NoAnswer { .. } => "json_malformed",
+            Self::QueryFailed { .. } => "query_failed",
+            Self::PartialAnswer { .. } => "query_incomplete",
+            Self::InstanceDown { .. } | Self::NoUp { .. } => "instance_down",
+            Self::Torn { .. } => "gauge_torn",
             Self::DocumentTooLarge => "body_too_large",
-            Self::Missing { .. } | Self::NoNode { .. } | Self::NoMatch { .. } => "gauge_missing",
+            Self::Missing { .. }
+            | Self::NoNode { .. }
+            | Self::NoMatch { .. }
+            | Self::NoSample { .. } => "gauge_missing",
             Self::MatchedTwice { .. } => "gauge_ambiguous",
             Self::WrongType { .. } | Self::LoneCounter { .. } => "gauge_wrong_type",
             Self::Duplicate { .. } => "gauge_duplicate_series",
@@ -269,7 +349,11 @@ impl ClaimError {
     pub(super) fn is_of_page(&self) -> bool {
         matches!(
             self,
-            Self::Syntax(_) | Self::NoExposition(..) | Self::NoJson { .. } | Self::DocumentTooLarge
+            Self::Syntax(_)
+                | Self::NoExposition(..)
+                | Self::NoJson { .. }
+                | Self::NoAnswer { .. }
+                | Self::DocumentTooLarge
         )
     }
 }
@@ -305,6 +389,7 @@ mod tests {
             earliest,
             latest,
             are_of_all: true,
+            at: None,
         };
         let freshness = Freshness {
             age: Duration::from_secs(5),

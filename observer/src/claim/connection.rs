@@ -14,12 +14,14 @@ use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsConnector;
 use url::{Host, Url};
 
 use super::{resolve::resolve, trust};
+use crate::blocking::Places;
+use crate::netns::{EnterError, Entrance};
 
 /// Most bytes of a response's header. Unit: bytes.
 const MAX_HEAD: usize = 64 << 10;
@@ -29,6 +31,9 @@ const MAX_HEADERS: usize = 100;
 
 /// Most bytes that are buffered of a connection. Unit: bytes.
 const MAX_BUFFER: usize = 128 << 10;
+
+/// Network namespaces that are entered at once.
+static ENTRANCES: Places = Places::new(2);
 
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
@@ -42,6 +47,9 @@ pub enum ConnectError {
     /// No address of it takes connections.
     #[error("cannot connect")]
     Tcp(#[source] io::Error),
+    /// It is in a network namespace that cannot be entered.
+    #[error(transparent)]
+    Enter(#[from] EnterError),
     /// The TLS handshake failed.
     #[error("the TLS handshake failed")]
     Tls(#[source] io::Error),
@@ -76,6 +84,7 @@ impl ConnectError {
         match self {
             Self::Unusable => "url_unusable",
             Self::Resolve(_) => "resolve_failed",
+            Self::Enter(_) => "netns_failed",
             Self::Tcp(_) | Self::Http(_) => "connect_failed",
             Self::Tls(_)
             | Self::NoTls(_)
@@ -92,6 +101,8 @@ pub(super) struct Origin {
     port: u16,
     host_header: String,
     tls: Option<(TlsConnector, ServerName<'static>)>,
+    /// The way to it, where it is in another network namespace.
+    entrance: Option<Entrance>,
 }
 
 impl Origin {
@@ -118,7 +129,13 @@ impl Origin {
             port,
             host_header,
             tls,
+            entrance: None,
         })
+    }
+
+    /// The same, inside another network namespace. The host's name is looked up outside.
+    pub(super) fn behind(self, entrance: Option<Entrance>) -> Self {
+        Self { entrance, ..self }
     }
 
     /// The `Host` header: the port only where it is not the scheme's own (RFC 9110, 7.2).
@@ -142,18 +159,61 @@ impl Origin {
         &self,
         addresses: &[SocketAddr],
     ) -> Result<Connection, ConnectError> {
-        let stream = TcpStream::connect(addresses).await;
-        let stream = stream.map_err(ConnectError::Tcp)?;
+        let (stream, inside) = match &self.entrance {
+            None => {
+                let stream = TcpStream::connect(addresses).await;
+                (stream.map_err(ConnectError::Tcp)?, None)
+            }
+            Some(entrance) => {
+                let (stream, inode) = connect_inside(entrance, addresses).await?;
+                (stream, Some(inode))
+            }
+        };
         // Without it, the few small writes of a request may wait for acknowledgements.
         stream.set_nodelay(true).map_err(ConnectError::Tcp)?;
-        match &self.tls {
+        let connection = match &self.tls {
             None => Connection::open(stream).await,
             Some((connector, name)) => {
                 let stream = connector.connect(name.clone(), stream).await;
                 Connection::open(stream.map_err(trust::failed)?).await
             }
+        };
+        Ok(Connection {
+            inside,
+            ..connection?
+        })
+    }
+
+    /// Whether a connection still leads to where the network namespace's name does.
+    pub(super) async fn is_of(&self, connection: &Connection) -> bool {
+        let Some(entrance) = self.entrance.clone() else {
+            return true;
+        };
+        let now = ENTRANCES.run(move || entrance.run(|| Ok(()))).await;
+        now.is_ok_and(|((), inode)| connection.inside == Some(inode))
+    }
+}
+
+/// Connects to the first of these addresses that takes connections inside a network namespace. A socket
+/// is of the namespace in which it was made, wherever it is used.
+async fn connect_inside(
+    entrance: &Entrance,
+    addresses: &[SocketAddr],
+) -> Result<(TcpStream, u32), ConnectError> {
+    let mut last = ConnectError::Tcp(io::ErrorKind::AddrNotAvailable.into());
+    for &address in addresses {
+        let entrance = entrance.clone();
+        let open = move || match address {
+            SocketAddr::V4(_) => TcpSocket::new_v4(),
+            SocketAddr::V6(_) => TcpSocket::new_v6(),
+        };
+        let (socket, inode) = ENTRANCES.run(move || entrance.run(open)).await?;
+        match socket.connect(address).await {
+            Ok(stream) => return Ok((stream, inode)),
+            Err(error) => last = ConnectError::Tcp(error),
         }
     }
+    Err(last)
 }
 
 fn server_name(host: &Host<String>) -> Result<ServerName<'static>, ConnectError> {
@@ -169,6 +229,8 @@ fn server_name(host: &Host<String>) -> Result<ServerName<'static>, ConnectError>
 /// An HTTP/1 connection; dropping it closes it.
 pub(super) struct Connection {
     sender: SendRequest<Empty<Bytes>>,
+    /// The inode of the network namespace that it was made in, where that is another one.
+    inside: Option<u32>,
     /// Drives the connection, and ends with this struct.
     _driver: JoinSet<()>,
 }
@@ -192,6 +254,7 @@ impl Connection {
         });
         Ok(Self {
             sender,
+            inside: None,
             _driver: driver,
         })
     }

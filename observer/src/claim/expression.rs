@@ -104,6 +104,11 @@ impl Expression {
         &self.terms
     }
 
+    /// The names of the metrics that are selected by a name.
+    pub(crate) fn metrics(&self) -> impl Iterator<Item = &str> {
+        self.terms.iter().filter_map(|term| term.selector.name())
+    }
+
     pub(super) fn offset(&self) -> f64 {
         self.offset
     }

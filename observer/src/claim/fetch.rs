@@ -23,6 +23,7 @@ use super::exposition::Format;
 use super::head::{check_status, format, is_gzip};
 use super::selection::Expected;
 use crate::blocking::Places;
+use crate::netns::Entrance;
 
 const AGENT: &str = concat!("plumbline-observer/", env!("CARGO_PKG_VERSION"));
 
@@ -216,6 +217,13 @@ impl Fetcher {
         Self { expected, ..self }
     }
 
+    /// The same, through another network namespace.
+    #[must_use]
+    pub fn behind(self, entrance: Option<Entrance>) -> Self {
+        let origin = self.origin.behind(entrance);
+        Self { origin, ..self }
+    }
+
     /// What is scraped.
     pub fn url(&self) -> &Url {
         &self.url
@@ -275,7 +283,9 @@ impl Fetcher {
         request: Request<Empty<Bytes>>,
         stage: &mut Stage,
     ) -> Result<(Response<Incoming>, Connection), FetchError> {
-        if let Some(mut connection) = self.idle.take() {
+        if let Some(mut connection) = self.idle.take()
+            && self.origin.is_of(&connection).await
+        {
             *stage = Stage::Head;
             match connection.send(request.clone()).await {
                 Ok(response) => return Ok((response, connection)),
@@ -317,10 +327,10 @@ impl Fetcher {
         reader: impl Write + Send,
     ) -> Result<Format, FetchError> {
         let (head, mut body) = response.into_parts();
-        check_status(head.status, &head.headers)?;
+        check_status(head.status, &head.headers, self.expected)?;
         let format = match self.expected {
             Expected::Exposition => format(&head.headers)?,
-            Expected::Json | Expected::Text => Format::Text,
+            Expected::Json | Expected::Text | Expected::Answer => Format::Text,
         };
         let is_gzip = is_gzip(&head.headers)?;
         let length = body.size_hint().exact();
@@ -336,7 +346,8 @@ impl Fetcher {
         let last = sink.finish()?;
         // Where only the end of the connection ends the body, a service that dies has sent a
         // shorter one. OpenMetrics and JSON say where they end; text at least ends its last line.
-        let has_end = self.expected == Expected::Json || format == Format::OpenMetrics;
+        let is_json = matches!(self.expected, Expected::Json | Expected::Answer);
+        let has_end = is_json || format == Format::OpenMetrics;
         let is_cut_off = !is_delimited && !has_end && last != Some(b'\n');
         if is_cut_off {
             Err(FetchError::CutOff)

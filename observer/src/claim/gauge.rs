@@ -15,6 +15,10 @@ use super::scanner::Raw;
 /// bounds the memory that finding duplicates takes.
 pub const MAX_SERIES: usize = 10_000;
 
+/// When the process that makes the page was started: a name that the client libraries share
+/// (<https://prometheus.io/docs/instrumenting/writing_clientlibs/#process-metrics>).
+const START: &str = "process_start_time_seconds";
+
 /// Reads the claim out of a whole exposition.
 ///
 /// # Errors
@@ -74,6 +78,7 @@ struct Sums<'a, 'e> {
     negative: Option<String>,
     stamps: Option<Stamps>,
     is_unstamped: bool,
+    start: Option<f64>,
     fault: Option<ClaimError>,
 }
 
@@ -100,12 +105,16 @@ impl<'a, 'e> Sums<'a, 'e> {
             negative: None,
             stamps: None,
             is_unstamped: false,
+            start: None,
             fault: None,
         }
     }
 
     /// Adds a series wherever it is selected, unless something was wrong before.
     fn take(&mut self, series: &Series<'a, '_>) {
+        if series.name == START && series.value.is_finite() {
+            self.start.get_or_insert(series.value);
+        }
         for index in 0..self.terms.len() {
             let is_named = self.terms[index].term.selector.matches_name(&series.name);
             if is_named && self.fault.is_none() {
@@ -191,6 +200,7 @@ impl<'a, 'e> Sums<'a, 'e> {
                 are_of_all: !self.is_unstamped,
                 ..stamps
             }),
+            starts: Vec::from_iter(self.start),
         })
     }
 }
@@ -320,6 +330,16 @@ mod tests {
     }
 
     #[test]
+    fn a_page_says_when_its_process_was_started() {
+        let starts = |page: &str| read(Format::Text, "g", page).unwrap().starts;
+        assert!(starts("g 1\n").is_empty());
+        let page =
+            "process_start_time_seconds 1.7e9\ng 1\nprocess_start_time_seconds{of=\"b\"} 2\n";
+        assert_eq!(starts(page), [1.7e9]);
+        assert!(starts("process_start_time_seconds NaN\ng 1\n").is_empty());
+    }
+
+    #[test]
     fn terms_are_added_and_subtracted_from_one_page() {
         let page = "a{l=\"1\"} 7\na{l=\"2\"} 5\nb{l=\"1\"} 3\nb{l=\"2\"} 1\n";
         check("a - b", page, Ok((8.0, 4)));
@@ -410,6 +430,7 @@ mod tests {
             earliest: 1500,
             latest: 1700,
             are_of_all: true,
+            at: None,
         };
         assert_eq!(stamps("a + b", page), Some(of_both));
         let of_some = Stamps {

@@ -7,13 +7,22 @@ use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, LOCATI
 
 use super::exposition::Format;
 use super::fetch::FetchError;
+use super::selection::Expected;
 
 /// Most bytes of a header that an error shows, before escaping.
 const EXCERPT: usize = 80;
 
-/// Whether the answer is one: a redirect is not followed.
-pub(super) fn check_status(status: StatusCode, headers: &HeaderMap) -> Result<(), FetchError> {
-    if status == StatusCode::OK {
+/// Whether the answer is one: a redirect is not followed. Prometheus says why it refuses a query.
+pub(super) fn check_status(
+    status: StatusCode,
+    headers: &HeaderMap,
+    expected: Expected,
+) -> Result<(), FetchError> {
+    let is_said = || {
+        let is_refusal = matches!(status.as_u16(), 400 | 422 | 500 | 503);
+        is_refusal && expected == Expected::Answer && is_of_type(headers, "application/json")
+    };
+    if status == StatusCode::OK || is_said() {
         Ok(())
     } else if status.is_redirection() && headers.contains_key(LOCATION) {
         Err(FetchError::Redirect {
@@ -27,15 +36,7 @@ pub(super) fn check_status(status: StatusCode, headers: &HeaderMap) -> Result<()
 
 /// The format by the media type; text where it is missing or unknown, as before Prometheus 3.
 pub(super) fn format(headers: &HeaderMap) -> Result<Format, FetchError> {
-    let value = headers
-        .get(CONTENT_TYPE)
-        .map_or(&b""[..], |value| value.as_bytes());
-    let media_type = value.split(|&byte| byte == b';').next().unwrap_or_default();
-    let is = |name: &str| {
-        media_type
-            .trim_ascii()
-            .eq_ignore_ascii_case(name.as_bytes())
-    };
+    let is = |name: &str| is_of_type(headers, name);
     if is("application/openmetrics-text") {
         Ok(Format::OpenMetrics)
     } else if is("text/html") || is("application/xhtml+xml") {
@@ -43,6 +44,16 @@ pub(super) fn format(headers: &HeaderMap) -> Result<Format, FetchError> {
     } else {
         Ok(Format::Text)
     }
+}
+
+fn is_of_type(headers: &HeaderMap, name: &str) -> bool {
+    let value = headers
+        .get(CONTENT_TYPE)
+        .map_or(&b""[..], |value| value.as_bytes());
+    let media_type = value.split(|&byte| byte == b';').next().unwrap_or_default();
+    media_type
+        .trim_ascii()
+        .eq_ignore_ascii_case(name.as_bytes())
 }
 
 /// Whether the body is packed; only gzip was asked for.

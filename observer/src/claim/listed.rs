@@ -21,6 +21,7 @@ use serde_json::value::RawValue;
 use url::Url;
 
 use super::{Access, FetchError, Fetcher, Limits, shown};
+use crate::netns::Entrance;
 
 /// Most connections of one list: as many as the observer tracks by default.
 pub const MAX_LISTED: usize = 262_144;
@@ -117,13 +118,18 @@ impl Lister {
     ///
     /// # Errors
     /// When the URL leads nowhere, or is `https` and there is no certificate authority to trust.
-    pub fn new(url: &Url, access: &Access, deadline: Duration) -> Result<Self, FetchError> {
+    pub fn new(
+        url: &Url,
+        access: &Access,
+        deadline: Duration,
+        entrance: Option<Entrance>,
+    ) -> Result<Self, FetchError> {
         let limits = Limits {
             deadline,
             ..Limits::default()
         };
         Ok(Self {
-            fetcher: Fetcher::new(url, access, limits)?,
+            fetcher: Fetcher::new(url, access, limits)?.behind(entrance),
         })
     }
 

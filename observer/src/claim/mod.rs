@@ -1,13 +1,15 @@
 //! The claim: what a service says of its own connections, at which moment it said so, and why
 //! there is none when there is none.
 //!
-//! `listed` is the service's own list of its connections, where it has one. `fetch`, `connection`
-//! and `access` do the I/O; everything else here is pure. Nothing here knows
+//! `listed` is the service's own list of its connections, where it has one. `fetch`, `connection`,
+//! `resolve`, `access`, `command`, `user` and `warden` do the I/O; everything else here is pure. Nothing here knows
 //! the kernel or the check: a failure is a [`Reading`] like any other.
 
 mod access;
+mod answer;
 mod body;
 mod claimed;
+mod command;
 mod connection;
 mod exposition;
 mod expression;
@@ -19,8 +21,10 @@ mod json;
 mod lexer;
 mod listed;
 mod number;
+mod offers;
 #[cfg(test)]
 mod properties;
+mod query;
 mod resolve;
 mod scanner;
 mod selection;
@@ -29,6 +33,8 @@ mod selector;
 mod tests;
 mod text;
 mod trust;
+mod user;
+mod warden;
 
 use std::fmt;
 use std::sync::Arc;
@@ -38,10 +44,14 @@ use futures_util::future::join_all;
 use url::Url;
 
 use crate::chain::Chain;
+use crate::netns::Entrance;
+use command::Runner;
 
 pub use access::{Access, Authorization, SecretError};
+pub use answer::read_answer;
 pub use body::{BodyError, Form};
 pub use claimed::{Claim, ClaimError, MAX_VALUE, Stamps};
+pub use command::{Command, CommandError, MAX_OUTPUT, Surroundings};
 pub use connection::ConnectError;
 pub use exposition::{Format, Kind};
 pub use expression::{Expression, ExpressionError, MAX_TERMS};
@@ -51,20 +61,53 @@ pub use hints::{Instead, NoExposition};
 pub use json::{MAX_DOCUMENT, Path, PathError, read_json};
 pub use lexer::Spot;
 pub use listed::{ListError, Listed, Lister, MAX_LISTED, read_list};
+pub use offers::{Offer, offers};
+pub use query::{MAX_QUERY, Query, QueryError};
 pub use scanner::{Problem, SyntaxError};
 pub use selection::{Expected, Selection};
 pub use selector::{Selector, SelectorError};
 pub use text::{Pattern, PatternError, read_text};
+pub use user::{User, UserError};
+pub use warden::guard_if_asked;
 
 /// Longest that a time stamp of a page is fresh, however long the interval: the kernel's counts are
 /// kept for as long.
 pub const MAX_AGE: Duration = Duration::from_secs(60);
 
-/// Reads the claim of one target from all of its URLs.
+/// Longest that a sample of a Prometheus server is fresh: a minute from scrape to scrape, as is its
+/// default, and the time that a slow scrape takes. The kernel's counts are kept for as long.
+pub const MAX_AGE_OF_SAMPLE: Duration = Duration::from_secs(75);
+
+/// Reads the claim of one target from all of its URLs, or from its command.
 pub struct Claimant {
-    fetchers: Vec<Fetcher>,
+    sources: Vec<Source>,
     selection: Arc<Selection>,
     freshness: Freshness,
+}
+
+/// Who is asked for a page.
+enum Source {
+    /// Whoever answers at a URL.
+    Url(Box<Fetcher>),
+    /// A command.
+    Command(Box<Runner>),
+}
+
+impl Source {
+    /// What it is, without what may be secret in it.
+    fn shown(&self) -> String {
+        match self {
+            Self::Url(fetcher) => shown(fetcher.url()),
+            Self::Command(runner) => runner.shown(),
+        }
+    }
+
+    async fn ask(&mut self) -> Result<Scrape, Reason> {
+        match self {
+            Self::Url(fetcher) => fetcher.fetch().await.map_err(Reason::Fetch),
+            Self::Command(runner) => runner.run().await.map_err(Reason::Command),
+        }
+    }
 }
 
 /// How far from now a time stamp of a page may be.
@@ -102,10 +145,10 @@ pub enum Outcome {
     Missing(Failure),
 }
 
-/// Which URL failed, and why.
+/// Which URL or command failed, and why.
 #[derive(Debug)]
 pub struct Failure {
-    /// The URL, without its user information.
+    /// The URL, without its user information; or the command's program.
     pub url: String,
     /// Why there is no claim.
     pub reason: Reason,
@@ -117,6 +160,9 @@ pub enum Reason {
     /// The exposition could not be fetched.
     #[error("cannot be scraped")]
     Fetch(#[source] FetchError),
+    /// The command has no output that counts.
+    #[error("gives no page")]
+    Command(#[source] CommandError),
     /// The exposition came, and holds no claim.
     #[error("holds no usable claim")]
     Claim(#[source] ClaimError),
@@ -139,16 +185,53 @@ impl Claimant {
         deadline: Duration,
         freshness: Freshness,
     ) -> Result<Self, FetchError> {
+        let pages = urls.iter().map(|url| (url, None));
+        Self::of_pages(pages, access, selection, deadline, freshness)
+    }
+
+    /// The same, where each page may be in another network namespace.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn of_pages<'a>(
+        pages: impl Iterator<Item = (&'a Url, Option<Entrance>)>,
+        access: &Access,
+        selection: Selection,
+        deadline: Duration,
+        freshness: Freshness,
+    ) -> Result<Self, FetchError> {
         let limits = Limits {
             deadline,
             ..Limits::default()
         };
         let expected = selection.expected();
-        let fetchers = urls.iter().map(|url| {
-            Fetcher::new(url, access, limits).map(|fetcher| fetcher.expecting(expected))
+        let sources = pages.map(|(url, entrance)| {
+            let url = selection.url(url, deadline);
+            let fetcher = Fetcher::new(&url, access, limits)?;
+            let fetcher = fetcher.expecting(expected).behind(entrance);
+            Ok::<_, FetchError>(Source::Url(Box::new(fetcher)))
         });
         Ok(Self {
-            fetchers: fetchers.collect::<Result<_, _>>()?,
+            sources: sources.collect::<Result<_, _>>()?,
+            selection: Arc::new(selection),
+            freshness,
+        })
+    }
+
+    /// A claimant for what `selection` is of the output of a command.
+    ///
+    /// # Errors
+    /// When it cannot be run as the user that is configured.
+    pub fn of_command(
+        command: Command,
+        surroundings: Surroundings,
+        selection: Selection,
+        deadline: Duration,
+        freshness: Freshness,
+    ) -> Result<Self, CommandError> {
+        let runner = Runner::new(command, surroundings, deadline)?;
+        Ok(Self {
+            sources: vec![Source::Command(Box::new(runner))],
             selection: Arc::new(selection),
             freshness,
         })
@@ -162,9 +245,9 @@ impl Claimant {
         let selection = &self.selection;
         let freshness = self.freshness;
         let parts = self
-            .fetchers
+            .sources
             .iter_mut()
-            .map(|fetcher| read_part(fetcher, selection, freshness));
+            .map(|source| read_part(source, selection, freshness));
         let parts = join_all(parts).await.into_iter();
         parts
             .reduce(Reading::and)
@@ -179,19 +262,19 @@ const ROUNDED: Duration = Duration::from_millis(1);
 /// this takes to parse. Unit: bytes.
 const PARSED_AT_ONCE: usize = 16 * 1024;
 
-/// Reads what one URL says.
+/// Reads what one URL or command says.
 async fn read_part(
-    fetcher: &mut Fetcher,
+    source: &mut Source,
     selection: &Arc<Selection>,
     freshness: Freshness,
 ) -> Reading {
     let started = Instant::now();
-    let url = shown(fetcher.url());
+    let url = source.shown();
     let failure = |reason| Failure { url, reason };
-    let scrape = match fetcher.fetch().await {
+    let scrape = match source.ask().await {
         Ok(scrape) => scrape,
-        Err(error) => {
-            let outcome = Outcome::Down(failure(Reason::Fetch(error)));
+        Err(reason) => {
+            let outcome = Outcome::Down(failure(reason));
             return Reading::between(started, Instant::now(), outcome);
         }
     };
@@ -246,6 +329,23 @@ fn moments(
     // A time stamp is rounded to a millisecond, one way or the other.
     let earliest = ago(oldest + ROUNDED, freshness.age)?;
     let latest = ago(youngest.saturating_sub(ROUNDED), freshness.age)?.min(asked.1);
+    let (earliest, latest) = match stamps.ages_then() {
+        None => (earliest, latest),
+        // Whoever made the page says how old they were, whatever its clock is: both clocks are
+        // believed, and where they differ there is more that may be.
+        Some((oldest, youngest)) => {
+            let limit = freshness.age;
+            if oldest > limit {
+                return Err(ClaimError::Stale { age: oldest, limit });
+            }
+            let before =
+                |at: Instant, age| at.checked_sub(age).ok_or(ClaimError::Stale { age, limit });
+            (
+                earliest.min(before(asked.0, oldest + ROUNDED)?),
+                latest.max(before(asked.1, youngest.saturating_sub(ROUNDED))?),
+            )
+        }
+    };
     Ok(match stamps.are_of_all {
         true => (earliest.min(latest), latest),
         false => (earliest.min(asked.0), asked.1),
@@ -259,6 +359,16 @@ fn shown(url: &Url) -> String {
 }
 
 impl Reading {
+    /// When the samples of a Prometheus server were true that the claim is made of, by their own time
+    /// stamps. Unit: ms since 1970.
+    pub fn sampled(&self) -> Option<(i64, i64)> {
+        let Outcome::Claimed(claim) = &self.outcome else {
+            return None;
+        };
+        let stamps = claim.stamps.filter(|stamps| stamps.at.is_some())?;
+        Some((stamps.earliest, stamps.latest))
+    }
+
     /// How long it took: `observer_scrape_duration_seconds`.
     pub fn duration(&self) -> Duration {
         self.took
@@ -302,6 +412,7 @@ impl Reason {
     pub fn name(&self) -> &'static str {
         match self {
             Self::Fetch(error) => error.name(),
+            Self::Command(error) => error.name(),
             Self::Claim(error) => error.name(),
         }
     }

@@ -1,12 +1,17 @@
 //! What of a page is the claim, in each form that pages have, and how such pages are asked for.
 
 use std::fmt;
+use std::time::Duration;
 
+use url::Url;
+
+use super::answer::read_answer;
 use super::claimed::{Claim, ClaimError};
 use super::exposition::Format;
 use super::expression::Expression;
 use super::gauge::read_claim;
 use super::json::{Path, read_json};
+use super::query::Query;
 use super::text::{Pattern, read_text};
 
 /// What Prometheus asks for, less its protobuf format.
@@ -23,6 +28,8 @@ pub enum Expected {
     Json,
     /// Lines of text; HTML is text, too.
     Text,
+    /// What Prometheus answers to a query, also where it refuses it.
+    Answer,
 }
 
 impl Expected {
@@ -30,7 +37,7 @@ impl Expected {
     pub(super) const fn accepted(self) -> &'static str {
         match self {
             Self::Exposition => ACCEPTED,
-            Self::Json => "application/json,*/*;q=0.5",
+            Self::Json | Self::Answer => "application/json,*/*;q=0.5",
             Self::Text => "text/plain,*/*;q=0.5",
         }
     }
@@ -45,6 +52,8 @@ pub enum Selection {
     Nodes(Path),
     /// A number in a text.
     Match(Pattern),
+    /// Samples that a Prometheus server has.
+    Query(Query),
 }
 
 impl Selection {
@@ -57,6 +66,7 @@ impl Selection {
             Self::Series(expression) => read_claim(body, format, expression),
             Self::Nodes(path) => read_json(body, path),
             Self::Match(pattern) => read_text(body, pattern),
+            Self::Query(query) => read_answer(body, query),
         }
     }
 
@@ -66,6 +76,15 @@ impl Selection {
             Self::Series(_) => Expected::Exposition,
             Self::Nodes(_) => Expected::Json,
             Self::Match(_) => Expected::Text,
+            Self::Query(_) => Expected::Answer,
+        }
+    }
+
+    /// What is fetched, where `url` is configured.
+    pub(super) fn url(&self, url: &Url, deadline: Duration) -> Url {
+        match self {
+            Self::Series(_) | Self::Nodes(_) | Self::Match(_) => url.clone(),
+            Self::Query(query) => query.url(url, deadline),
         }
     }
 }
@@ -76,6 +95,7 @@ impl fmt::Display for Selection {
             Self::Series(expression) => expression.fmt(f),
             Self::Nodes(path) => path.fmt(f),
             Self::Match(pattern) => pattern.fmt(f),
+            Self::Query(query) => query.fmt(f),
         }
     }
 }

@@ -984,6 +984,130 @@ async fn a_page_of_another_form_is_read_as_it_is_configured() {
     assert_eq!(read(&page, series("open")).await, Err("html_page"));
 }
 
+/// What Prometheus answers about one page of the job `a`, scraped so many seconds before `at`. Unit of
+/// both: seconds, `at` since 1970.
+fn answer_of(at: f64, ago: f64) -> String {
+    let sample = |part: &str, value: f64| {
+        format!(
+            r#"{{"metric":{{"plumbline":"{part}","job":"a","instance":"h"}},"value":[{at},"{value}"]}}"#
+        )
+    };
+    let then = at - ago;
+    let samples = [
+        sample("claim", 7.0),
+        sample("earliest 0", then),
+        sample("latest 0", then),
+        sample("took", 0.25),
+        sample("up", 1.0),
+    ];
+    let result = samples.join(",");
+    format!(r#"{{"status":"success","data":{{"resultType":"vector","result":[{result}]}}}}"#)
+}
+
+const JSON: &str = "content-type: application/json\r\n";
+
+async fn queried(answer: impl Into<Vec<u8>>) -> Reading {
+    let server = Server::closing_after(answer).await;
+    let query = Selection::Query("g{job=\"a\"}".parse().unwrap());
+    let freshness = Freshness {
+        age: MAX_AGE_OF_SAMPLE,
+        ..FRESH
+    };
+    let claimant = Claimant::new(
+        std::slice::from_ref(&server.url),
+        &Access::default(),
+        query,
+        BRIEF,
+        freshness,
+    );
+    claimant.unwrap().read().await
+}
+
+fn seconds_now() -> f64 {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    now.unwrap().as_millis() as f64 / 1000.0
+}
+
+#[tokio::test]
+async fn a_sample_of_prometheus_was_true_while_its_page_was_scraped() {
+    let before = Instant::now();
+    let reading = queried(ok(JSON, answer_of(seconds_now(), 14.0))).await;
+    let Outcome::Claimed(claim) = &reading.outcome else {
+        panic!("{:?}", reading.outcome)
+    };
+    assert_eq!(claim.value, 7.0);
+    assert!(reading.sampled().is_some());
+    let ago = |moment| before.duration_since(moment).as_secs_f64();
+    assert!((13.9..14.1).contains(&ago(reading.started)), "{reading:?}");
+    assert!((13.5..13.8).contains(&ago(reading.finished)), "{reading:?}");
+
+    // Its clock is half a second behind: by either clock it was true within what is left.
+    let reading = queried(ok(JSON, answer_of(seconds_now() - 0.5, 14.0))).await;
+    let window = reading.finished - reading.started;
+    assert!((0.74..0.9).contains(&window.as_secs_f64()), "{window:?}");
+
+    let Outcome::Missing(failure) = queried(ok(JSON, answer_of(seconds_now(), 80.0)))
+        .await
+        .outcome
+    else {
+        panic!("a claim of 80 s ago")
+    };
+    assert!(failure.to_string().contains("is 80"), "{failure}");
+}
+
+#[tokio::test]
+async fn what_prometheus_refuses_and_what_is_none_of_its_answers_is_told() {
+    let said = async |answer: Vec<u8>| match queried(answer).await.outcome {
+        Outcome::Claimed(claim) => panic!("{claim:?}"),
+        Outcome::Down(failure) | Outcome::Missing(failure) => {
+            (failure.reason.name(), failure.to_string())
+        }
+    };
+    let refusal = r#"{"status":"error","errorType":"bad_data","error":"no such thing"}"#;
+    let refused = format!(
+        "HTTP/1.1 400 Bad Request\r\n{JSON}content-length: {}\r\n\r\n{refusal}",
+        refusal.len()
+    );
+    let (name, sentence) = said(refused.into()).await;
+    assert_eq!(name, "query_failed");
+    assert!(sentence.contains("/metrics/api/v1/query"), "{sentence}");
+    assert!(sentence.ends_with("bad_data: no such thing"), "{sentence}");
+
+    let proxy = "HTTP/1.1 503 Away\r\ncontent-type: text/html\r\ncontent-length: 1\r\n\r\n.";
+    assert_eq!(said(proxy.into()).await.0, "http_status");
+    assert_eq!(said(ok(JSON, "[7]")).await.0, "json_malformed");
+    assert_eq!(
+        said(ok(JSON, "x".repeat(2 << 20))).await.0,
+        "body_too_large"
+    );
+    assert_eq!(
+        said(ok(JSON, vec![b'['; 1 << 20])).await.0,
+        "json_malformed"
+    );
+    let slow = format!("HTTP/1.1 200 OK\r\n{JSON}content-length: 9\r\n\r\n[");
+    let server = Server::start(move |_, mut stream| {
+        let slow = slow.clone();
+        async move {
+            read_request(&mut stream).await;
+            let _ = stream.write_all(slow.as_bytes()).await;
+            std::future::pending().await
+        }
+    })
+    .await;
+    let query = Selection::Query("g{job=\"a\"}".parse().unwrap());
+    let claimant = Claimant::new(
+        std::slice::from_ref(&server.url),
+        &Access::default(),
+        query,
+        BRIEF,
+        FRESH,
+    );
+    let Outcome::Down(failure) = claimant.unwrap().read().await.outcome else {
+        panic!("a claim of half an answer")
+    };
+    assert_eq!(failure.reason.name(), "deadline_exceeded");
+}
+
 /// Why `https://localhost` cannot be had with this file.
 async fn refusal(server: &Server, ca_file: Option<&std::path::Path>) -> Option<String> {
     let url = format!("https://localhost:{}/metrics", server.url.port().unwrap());

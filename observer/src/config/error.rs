@@ -6,7 +6,9 @@ use std::fmt;
 use std::ops::Range;
 use std::time::Duration;
 
-use super::{MAX_GAUGE_URLS, MAX_LISTENS, MAX_TARGETS};
+use observer_ebpf::MAX_IGNORED_PEERS;
+
+use super::{MAX_GAUGE_URLS, MAX_LISTENS, MAX_TARGETS, MAX_WORDS};
 
 /// Why there is no configuration.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -80,7 +82,9 @@ pub enum TargetProblem {
         count: usize,
     },
     /// No claim to check.
-    #[error("the target has no gauge-url: say where its gauge is published")]
+    #[error(
+        "the target has no gauge-url: say where its gauge is published (or by claim-command what says it)"
+    )]
     NoGaugeUrl,
     /// More claims than are summed.
     #[error("{count} gauge-urls are more than the {MAX_GAUGE_URLS} that are summed")]
@@ -89,7 +93,9 @@ pub enum TargetProblem {
         count: usize,
     },
     /// Two ways to say what the claim is.
-    #[error("gauge, claim, claim-path and claim-pattern each say what the claim is: choose one")]
+    #[error(
+        "gauge, claim, claim-path, claim-pattern and claim-query each say what the claim is: choose one"
+    )]
     TwoClaims,
     /// The way to say what the claim is belongs to another format.
     #[error("this claim-format needs {needs}, which says what of the page is the claim")]
@@ -97,11 +103,74 @@ pub enum TargetProblem {
         /// The setting that the format needs.
         needs: &'static str,
     },
+    /// A format of what always has the same.
+    #[error("claim-format is of pages, and claim-query asks a Prometheus server: leave one out")]
+    FormatOfQuery,
+    /// Several servers, whose samples may be the same.
+    #[error(
+        "claim-query asks one Prometheus server, and there are {count} gauge-urls: two servers may \
+         have scraped the same service"
+    )]
+    SeveralServers {
+        /// How many there are.
+        count: usize,
+    },
+    /// The page of one service where a Prometheus server is asked.
+    #[error(
+        "with claim-query, gauge-url is the Prometheus server, such as http://127.0.0.1:9090, \
+         and not a page of metrics"
+    )]
+    QueryOfPage,
+    /// Two sources of one claim.
+    #[error("gauge-url and claim-command are two places to have the claim from: choose one")]
+    TwoSources,
+    /// A command that would have to be looked for.
+    #[error(
+        "claim-command begins with {program:?}: write the program's whole path, such as \
+         /usr/bin/redis-cli; there is no shell and no PATH"
+    )]
+    NoPath {
+        /// What stands in the place of the program.
+        program: String,
+    },
+    /// More words than any command has.
+    #[error("claim-command has {count} words, more than {MAX_WORDS}")]
+    TooManyWords {
+        /// How many it has.
+        count: usize,
+    },
+    /// What says of a command how it is run, or of a server what it is asked, and there is none.
+    #[error("{setting} is of use with {needs} only")]
+    Needs {
+        /// The setting.
+        setting: &'static str,
+        /// What it is of use with.
+        needs: &'static str,
+    },
     /// Two targets of one name, given or by default.
     #[error("a target before is named {name:?} too: give one of them another name")]
     NameTwice {
         /// The name.
         name: String,
+    },
+    /// More peers than can be told to the kernel.
+    #[error(
+        "{count} ignore-peers are more than the {MAX_IGNORED_PEERS} there may be: write networks"
+    )]
+    TooManyPeers {
+        /// How many there are.
+        count: usize,
+    },
+    /// Two targets share a port, and not the peers that they leave out.
+    #[error(
+        "it shares port {port} with the target {other:?}, which has other ignore-peers: the \
+         connections of a port are counted once"
+    )]
+    PeersDiffer {
+        /// The port.
+        port: u16,
+        /// The name of the other target.
+        other: String,
     },
     /// A name without a password, or the other way round.
     #[error("username and password-file need each other")]

@@ -7,7 +7,8 @@ use toml::Spanned;
 
 use super::error::{ConfigError, Place};
 use super::general::{KernelSettings, LogSettings, WebSettings};
-use super::settings::{Settings, TargetSettings};
+use super::settings::Settings;
+use super::target::TargetSettings;
 use crate::similar::closest;
 
 #[derive(Default, Deserialize)]

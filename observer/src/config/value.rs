@@ -90,6 +90,9 @@ pub enum ValueError {
     /// Not a percentage, or one out of range.
     #[error("expected a percentage from 1% to {}%, such as 50%", Percent::MOST)]
     Percent,
+    /// Neither an address nor a network.
+    #[error("expected an address or a network, such as 192.0.2.7, 10.0.0.0/8 or fd00::/8")]
+    Network,
     /// Neither `auto` nor a path.
     #[error("expected auto or the path of a cgroup v2 directory")]
     Cgroup,

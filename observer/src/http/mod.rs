@@ -156,7 +156,7 @@ async fn targets(State(watch): State<Arc<Watch>>) -> Json<TargetList> {
 
 async fn target(State(watch): State<Arc<Watch>>, Path(name): Path<String>) -> Response {
     match watch.target(&name) {
-        Some(target) => Json(TargetReport::of(target)).into_response(),
+        Some(target) => Json(TargetReport::of(&target)).into_response(),
         None => no_such_target(),
     }
 }
@@ -183,7 +183,7 @@ async fn history(
         return (StatusCode::BAD_REQUEST, hint).into_response();
     };
     match watch.target(&name) {
-        Some(target) => Json(HistoryReport::since(target, after)).into_response(),
+        Some(target) => Json(HistoryReport::since(&target, after)).into_response(),
         None => no_such_target(),
     }
 }
@@ -198,7 +198,7 @@ async fn target_sockets(
         Ok(Query(query)) => query,
         Err(rejection) => return (StatusCode::BAD_REQUEST, rejection.body_text()).into_response(),
     };
-    let Some(target) = watch.target(&name).cloned() else {
+    let Some(target) = watch.target(&name) else {
         return no_such_target();
     };
     let Ok(place) = lists.try_acquire_owned() else {
@@ -227,8 +227,11 @@ fn no_such_target() -> Response {
 }
 
 fn target_list(watch: &Watch) -> TargetList {
-    let targets = watch.targets.iter();
+    let targets = watch.targets();
     TargetList {
-        targets: targets.map(|target| TargetReport::of(target)).collect(),
+        targets: targets
+            .iter()
+            .map(|target| TargetReport::of(target))
+            .collect(),
     }
 }

@@ -93,8 +93,9 @@ pub(super) async fn status(
 }
 
 fn render_now(watch: &Watch, asked: Option<&str>) -> (StatusCode, Html<Bytes>) {
-    let targets = watch.targets.iter();
+    let targets = watch.targets();
     let mut rows: Vec<Row<'_>> = targets
+        .iter()
         .map(|target| Row {
             report: TargetReport::of(target),
             target,

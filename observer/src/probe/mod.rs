@@ -9,6 +9,7 @@ mod offsets;
 mod programs;
 mod slots;
 mod sockets;
+mod tallies;
 
 use std::{
     fs::File,
@@ -18,11 +19,12 @@ use std::{
 
 use aya::{
     Btf, Ebpf, EbpfLoader,
-    maps::{Array, HashMap, MapData, MapError, PerCpuArray},
+    maps::{Array, HashMap, LpmTrie, MapData, MapError, PerCpuArray, lpm_trie::Key},
     programs::{BtfTracePoint, CgroupAttachMode, CgroupSkb, CgroupSkbAttachType, ProgramError},
 };
 use error::{access, refused};
-use observer_ebpf::{Durations, Losses, Ports, Tally, TargetKey};
+use ipnet::IpNet;
+use observer_ebpf::{IGNORES_PEERS, Losses, Peer, Ports, TargetKey};
 
 use crate::{
     config::{self, Cgroup, Listen},
@@ -34,6 +36,7 @@ pub use kernel_log::KernelLog;
 pub use offsets::OffsetsError;
 pub use programs::ProgramReport;
 pub use sockets::Sockets;
+pub use tallies::Tallies;
 
 #[cfg(has_ebpf_object)]
 static OBJECT: Option<&[u8]> = Some(aya::include_bytes_aligned!(concat!(
@@ -73,14 +76,12 @@ impl From<&config::Kernel> for Options {
 pub struct Probe {
     // The order of fields is the order in which they are dropped: the programs go first.
     ebpf: Ebpf,
-    ports: Array<MapData, Ports>,
+    ports: Mutex<Array<MapData, Ports>>,
     targets: Mutex<HashMap<MapData, TargetKey, u32>>,
+    ignored_peers: Mutex<LpmTrie<MapData, Peer, u8>>,
     sockets: Sockets,
-    tallies: PerCpuArray<MapData, Tally>,
-    durations: PerCpuArray<MapData, Durations>,
-    websocket_durations: PerCpuArray<MapData, Durations>,
+    tallies: Tallies,
     losses: PerCpuArray<MapData, Losses>,
-    target_count: u32,
     egress_refused: Option<LoadError>,
 }
 
@@ -126,14 +127,12 @@ impl Probe {
             .map_err(refused("the maps"))?;
 
         let mut probe = Self {
-            ports: take(&mut ebpf, "PORTS")?,
+            ports: Mutex::new(take(&mut ebpf, "PORTS")?),
             targets: Mutex::new(take(&mut ebpf, "TARGETS")?),
+            ignored_peers: Mutex::new(take(&mut ebpf, "IGNORED_PEERS")?),
             sockets: Sockets::take(&mut ebpf, options.max_sockets)?,
-            tallies: take(&mut ebpf, "TALLIES")?,
-            durations: take(&mut ebpf, "DURATIONS")?,
-            websocket_durations: take(&mut ebpf, "WEBSOCKET_DURATIONS")?,
+            tallies: Tallies::take(&mut ebpf)?,
             losses: take(&mut ebpf, "LOSSES")?,
-            target_count: u32::try_from(listens.len()).unwrap_or(u32::MAX),
             egress_refused: None,
             ebpf,
         };
@@ -182,7 +181,11 @@ impl Probe {
         Ok(())
     }
 
-    fn set_ports(&mut self, listens: &[Listen]) -> Result<(), MapAccessError> {
+    /// The programs look at the events of these ports from now on, and of no others.
+    ///
+    /// # Errors
+    /// When the kernel refuses the write.
+    pub fn set_ports(&self, listens: &[Listen]) -> Result<(), MapAccessError> {
         let mut ports = Box::new(Ports([0; 65_536]));
         for listen in listens {
             ports.0[usize::from(listen.port)] |= match listen.address {
@@ -190,16 +193,28 @@ impl Probe {
                 Some(_) => observer_ebpf::PORT_EXACT,
             };
         }
-        self.ports.set(0, *ports, 0).map_err(access("PORTS"))
+        lock(&self.ports).set(0, *ports, 0).map_err(access("PORTS"))
     }
 
-    /// Watches a target from now on; `index` is that of its tally.
+    /// Watches a target from now on, without these peers; `index` is that of its tally.
     ///
     /// # Errors
     /// When there are too many, or the kernel refuses the write.
-    pub fn add_target(&self, key: &TargetKey, index: u32) -> Result<(), MapAccessError> {
+    pub fn add_target(
+        &self,
+        key: &TargetKey,
+        index: u32,
+        ignored: &[IpNet],
+    ) -> Result<(), MapAccessError> {
+        let mut value = index;
+        for network in ignored {
+            value |= IGNORES_PEERS;
+            lock(&self.ignored_peers)
+                .insert(&peers(index, *network), 0, 0)
+                .map_err(access("IGNORED_PEERS"))?;
+        }
         lock(&self.targets)
-            .insert(key, index, 0)
+            .insert(key, value, 0)
             .map_err(access("TARGETS"))
     }
 
@@ -217,33 +232,10 @@ impl Probe {
         self.egress_refused.as_ref()
     }
 
-    /// The counts of a target, summed over CPUs. Each count is at least the true one when the call
-    /// began and at most the true one when it returned.
-    ///
-    /// # Errors
-    /// When the kernel refuses the read.
-    pub fn tally(&self, target: u32) -> Result<Tally, MapAccessError> {
-        let per_cpu = self.tallies.get(&target, 0).map_err(access("TALLIES"))?;
-        Ok(per_cpu
-            .iter()
-            .fold(Tally::default(), |sum, cpu| sum.plus(cpu)))
-    }
-
-    /// How long the closed sockets of a target lived, summed over CPUs.
-    ///
-    /// # Errors
-    /// When the kernel refuses the read.
-    pub fn durations(&self, target: u32) -> Result<Durations, MapAccessError> {
-        sum(&self.durations, target).map_err(access("DURATIONS"))
-    }
-
-    /// How long the ended WebSockets of a target were ones, from upgrade to the first sign of their
-    /// end, summed over CPUs: of those whose upgrade was seen.
-    ///
-    /// # Errors
-    /// When the kernel refuses the read.
-    pub fn websocket_durations(&self, target: u32) -> Result<Durations, MapAccessError> {
-        sum(&self.websocket_durations, target).map_err(access("WEBSOCKET_DURATIONS"))
+    /// What the programs count of each target.
+    #[must_use]
+    pub const fn tallies(&self) -> &Tallies {
+        &self.tallies
     }
 
     /// What was seen on targets' ports and what of it was not taken in, over all targets.
@@ -261,12 +253,6 @@ impl Probe {
     #[must_use]
     pub const fn sockets(&self) -> &Sockets {
         &self.sockets
-    }
-
-    /// How many targets it was attached for: their indices are below this.
-    #[must_use]
-    pub const fn targets(&self) -> u32 {
-        self.target_count
     }
 
     /// What the kernel says of each program.
@@ -315,15 +301,16 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn sum(histogram: &PerCpuArray<MapData, Durations>, target: u32) -> Result<Durations, MapError> {
-    let mut sum = Durations::default();
-    for cpu in histogram.get(&target, 0)?.iter() {
-        for (total, count) in sum.buckets.iter_mut().zip(cpu.buckets) {
-            *total += count;
+/// The key of all peers of a target in this network.
+fn peers(target: u32, network: IpNet) -> Key<Peer> {
+    let (address, bits) = match network {
+        IpNet::V4(network) => {
+            let address = network.network().to_ipv6_mapped().octets();
+            (address, 96 + u32::from(network.prefix_len()))
         }
-        sum.sum_ns += cpu.sum_ns;
-    }
-    Ok(sum)
+        IpNet::V6(network) => (network.network().octets(), network.prefix_len().into()),
+    };
+    Key::new(Peer::TARGET_BITS + bits, Peer { target, address })
 }
 
 fn program<'a, P>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut P, LoadError>

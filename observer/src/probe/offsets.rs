@@ -37,6 +37,8 @@ pub(super) fn read() -> Result<Offsets, LoadError> {
         skc_num: offset(&btf, "sock_common", "skc_num")?,
         skc_rcv_saddr: offset(&btf, "sock_common", "skc_rcv_saddr")?,
         skc_v6_rcv_saddr: offset(&btf, "sock_common", "skc_v6_rcv_saddr")?,
+        skc_daddr: offset(&btf, "sock_common", "skc_daddr")?,
+        skc_v6_daddr: offset(&btf, "sock_common", "skc_v6_daddr")?,
         skc_net: offset(&btf, "sock_common", "skc_net")?,
         inet_sport: offset(&btf, "inet_sock", "inet_sport")?,
         net_inum: offset(&btf, "net", "ns")? + offset(&btf, "ns_common", "inum")?,

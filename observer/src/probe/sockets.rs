@@ -2,7 +2,13 @@
 //!
 //! It knows which of the two places is looked at first, and nothing of what the sockets are.
 
-use std::{io, sync::Mutex};
+use std::{
+    io,
+    sync::{
+        Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 use aya::{
     Ebpf,
@@ -18,6 +24,7 @@ pub struct Sockets {
     // A walk takes long where there are many: the counts are never to wait for it.
     map: Mutex<HashMap<MapData, u64, Socket>>,
     room: u32,
+    reads: AtomicU64,
 }
 
 impl Sockets {
@@ -27,6 +34,7 @@ impl Sockets {
             slots: Slots::take(ebpf)?,
             map: Mutex::new(take(ebpf, "SOCKETS")?),
             room,
+            reads: AtomicU64::new(0),
         })
     }
 
@@ -51,6 +59,7 @@ impl Sockets {
     /// # Errors
     /// When the kernel refuses the read.
     pub fn each(&self, mut each: impl FnMut(u64, Socket)) -> Result<(), MapAccessError> {
+        self.reads.fetch_add(1, Ordering::Relaxed);
         self.slots.each(&mut each)?;
         // The kernel restarts an iteration whose current key is removed: this bounds it.
         let most = 4 * self.room as usize;
@@ -103,6 +112,12 @@ impl Sockets {
             }
             Err(error) => Err(access("SOCKETS")(error)),
         }
+    }
+
+    /// How often all of them were read.
+    #[must_use]
+    pub fn reads(&self) -> u64 {
+        self.reads.load(Ordering::Relaxed)
     }
 
     /// How many there is room for, whatever their cookies; slots that are free are beyond that.

@@ -9,7 +9,10 @@ use netlink_sys::{Socket, SocketAddr as NetlinkAddr, protocols::NETLINK_SOCK_DIA
 
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 
-use super::wire::{self, Entry, Listed, States, WireError};
+use super::{
+    filter,
+    wire::{self, Entry, Listed, States, WireError},
+};
 use crate::netns::NetworkNamespace;
 
 /// A dump failed.
@@ -81,8 +84,10 @@ impl SockDiag {
     /// # Errors
     /// When the kernel does not answer with a complete dump.
     pub fn dump(&mut self, port: u16, states: States) -> Result<Vec<Entry>, DumpError> {
-        let request = wire::request(self.number(), port, states, false);
-        self.collect(&request, Some, |entry| entry.cookie)
+        let mut entries = Vec::new();
+        self.ask(&[port], states, false, |entry| entries.push(entry))?;
+        once(&mut entries, |entry| entry.cookie);
+        Ok(entries)
     }
 
     /// The same with each socket's `tcp_info`, which costs more, and of each socket no more than is
@@ -96,50 +101,65 @@ impl SockDiag {
         states: States,
         mut keep: impl FnMut(&Entry) -> Option<T>,
     ) -> Result<Vec<(u64, T)>, DumpError> {
-        let request = wire::request(self.number(), port, states, true);
-        let keep = |entry: Entry| Some((entry.cookie, keep(&entry)?));
-        self.collect(&request, keep, |kept| kept.0)
+        let mut kept = Vec::new();
+        self.ask(&[port], states, true, |entry| {
+            kept.extend(keep(&entry).map(|one| (entry.cookie, one)));
+        })?;
+        once(&mut kept, |one| one.0);
+        Ok(kept)
     }
 
-    /// The same for those that are wanted, without all that counting does not need: a service may
-    /// have hundreds of thousands.
+    /// The same of several local ports, sorted into as many lists as `owner` names by their places,
+    /// without all that counting does not need: a service may have hundreds of thousands.
     ///
     /// # Errors
     /// When the kernel does not answer with a complete dump.
     pub fn list(
         &mut self,
-        port: u16,
+        ports: &[u16],
         states: States,
-        is_wanted: impl Fn(&Entry) -> bool,
-    ) -> Result<Vec<Listed>, DumpError> {
-        let request = wire::request(self.number(), port, states, false);
-        let keep = |entry| is_wanted(&entry).then(|| Listed::from(&entry));
-        self.collect(&request, keep, |listed| listed.cookie)
+        lists: usize,
+        owner: impl Fn(&Entry) -> Option<usize>,
+    ) -> Result<Vec<Vec<Listed>>, DumpError> {
+        let mut listed = vec![Vec::new(); lists];
+        let mut ports = ports.to_vec();
+        ports.sort_unstable();
+        ports.dedup();
+        for ports in ports.chunks(filter::MAX_PORTS) {
+            self.ask(ports, states, false, |entry| {
+                if let Some(list) = owner(&entry).and_then(|place| listed.get_mut(place)) {
+                    list.push(Listed::from(&entry));
+                }
+            })?;
+        }
+        for list in &mut listed {
+            once(list, |listed| listed.cookie);
+        }
+        Ok(listed)
     }
 
-    fn number(&mut self) -> u32 {
-        self.requests = self.requests.wrapping_add(1);
-        self.requests
-    }
-
-    /// Asks, and keeps of each socket what is to be kept, once.
-    fn collect<T>(
+    /// Hands over the sockets of a dump. One may be handed over twice: the kernel resumes a dump by
+    /// bucket and position.
+    fn ask(
         &mut self,
-        request: &[u8],
-        mut keep: impl FnMut(Entry) -> Option<T>,
-        cookie: impl Fn(&T) -> u64,
-    ) -> Result<Vec<T>, DumpError> {
-        let mut kept = Vec::new();
+        ports: &[u16],
+        states: States,
+        with_info: bool,
+        each: impl FnMut(Entry),
+    ) -> Result<(), DumpError> {
+        self.requests = self.requests.wrapping_add(1);
+        let request = wire::request(self.requests, ports, states, with_info);
+        self.exchange(&request, each)
+    }
+
+    fn exchange(&mut self, request: &[u8], each: impl FnMut(Entry)) -> Result<(), DumpError> {
         let socket = match self.socket.take() {
             Some(socket) => socket,
             None => self.connect()?,
         };
-        self.receive(&socket, request, |entry| kept.extend(keep(entry)))?;
+        self.receive(&socket, request, each)?;
         self.socket = Some(socket);
-        // The kernel resumes a dump by bucket and position, and may meet a socket twice.
-        kept.sort_unstable_by_key(&cookie);
-        kept.dedup_by_key(|one| cookie(one));
-        Ok(kept)
+        Ok(())
     }
 
     fn receive(
@@ -165,6 +185,12 @@ impl SockDiag {
     }
 }
 
+/// Puts what was listed into the order of its cookies, each once.
+fn once<T>(listed: &mut Vec<T>, cookie: impl Fn(&T) -> u64) {
+    listed.sort_unstable_by_key(&cookie);
+    listed.dedup_by_key(|one| cookie(one));
+}
+
 #[cfg(test)]
 mod tests {
     use std::net::{Ipv4Addr, TcpListener, TcpStream};
@@ -187,6 +213,10 @@ mod tests {
         (listener, clients)
     }
 
+    fn lengths(lists: &[Vec<Listed>]) -> Vec<usize> {
+        lists.iter().map(Vec::len).collect()
+    }
+
     fn port((listener, _): &(TcpListener, Vec<TcpStream>)) -> u16 {
         listener.local_addr().expect("its address").port()
     }
@@ -197,7 +227,8 @@ mod tests {
         let many = connected(900);
         let few = connected(3);
         let mut diag = sock_diag();
-        let whole = wire::request(diag.number(), port(&many), States::OPEN, false);
+        diag.requests += 1;
+        let whole = wire::request(diag.requests, &[port(&many)], States::OPEN, false);
         let socket = diag.socket.take().expect("it is open");
         let mut listed = 0;
         diag.datagram.resize(DATAGRAM, 0);
@@ -226,11 +257,12 @@ mod tests {
     fn a_kernel_that_does_not_answer_is_an_error_and_the_next_dump_is_whole() {
         let few = connected(3);
         let mut diag = sock_diag();
-        let mut request = wire::request(diag.number(), port(&few), States::OPEN, false);
+        diag.requests += 1;
+        let mut request = wire::request(diag.requests, &[port(&few)], States::OPEN, false);
         // Without NLM_F_REQUEST the kernel answers nothing at all.
         request[6] = 0;
         let began = std::time::Instant::now();
-        let silent = diag.collect(&request, Some, |entry| entry.cookie);
+        let silent = diag.exchange(&request, drop);
         let Err(DumpError::Io(error)) = silent else {
             panic!("{silent:?}")
         };
@@ -238,5 +270,23 @@ mod tests {
         assert!(began.elapsed() >= PATIENCE);
         let entries = diag.dump(port(&few), States::OPEN).expect("a dump");
         assert_eq!(entries.len(), 3);
+    }
+
+    #[test]
+    fn the_kernel_lists_several_ports_in_one_dump_and_none_of_the_others() {
+        let groups = [1, 2, 3, 4].map(connected);
+        let mut diag = sock_diag();
+        let wanted = [port(&groups[3]), port(&groups[0]), port(&groups[2])];
+        let owner = |entry: &Entry| wanted.iter().position(|port| *port == entry.local.port());
+        let lists = diag.list(&wanted, States::OPEN, 3, owner).expect("a dump");
+        assert_eq!(lengths(&lists), [4, 1, 3]);
+        let one = diag
+            .list(&wanted[..1], States::OPEN, 3, owner)
+            .expect("a dump");
+        assert_eq!(lengths(&one), [4, 0, 0]);
+        // More than one filter takes; a port more or less changes nothing.
+        let all: Vec<u16> = (1_024..u16::MAX).collect();
+        let lists = diag.list(&all, States::OPEN, 3, owner).expect("dumps");
+        assert_eq!(lengths(&lists), [4, 1, 3]);
     }
 }

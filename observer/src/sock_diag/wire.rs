@@ -15,6 +15,8 @@ use std::{
 
 use observer_ebpf::TCP_ESTABLISHED;
 
+use super::filter;
+
 /// An answer that cannot be understood, or that is a refusal.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -49,6 +51,8 @@ const DUMP: u16 = 0x1 | 0x300;
 const REQUEST: usize = 60;
 /// Bytes of `struct inet_diag_msg`, behind which attributes follow.
 const MESSAGE: usize = 72;
+/// `INET_DIAG_REQ_BYTECODE`: the attribute of a request that is the filter's code.
+const BYTECODE: u16 = 1;
 /// `INET_DIAG_INFO`: the attribute that is a `struct tcp_info`.
 const TCP_INFO: u16 = 2;
 /// `INET_DIAG_SKV6ONLY`: the attribute of a listening IPv6 socket that is one byte, 1 if it serves no
@@ -210,18 +214,14 @@ impl Info {
     }
 }
 
-/// The request that lists the sockets with a local port, of both families. Each part of its answer
-/// bears its number.
-pub(super) fn request(
-    number: u32,
-    port: u16,
-    states: States,
-    with_info: bool,
-) -> [u8; NETLINK_HEADER + REQUEST] {
-    let mut bytes = [0; NETLINK_HEADER + REQUEST];
+/// The request that lists the sockets with one of these local ports, of both families. Each part of its
+/// answer bears its number.
+///
+/// There are at most [`filter::MAX_PORTS`] of them, in order, each once; without any, nothing is said of
+/// the port.
+pub(super) fn request(number: u32, ports: &[u16], states: States, with_info: bool) -> Vec<u8> {
+    let mut bytes = vec![0; NETLINK_HEADER + REQUEST];
     let mut put = |at: usize, field: &[u8]| bytes[at..at + field.len()].copy_from_slice(field);
-    let length = (NETLINK_HEADER + REQUEST) as u32;
-    put(0, &length.to_ne_bytes());
     put(4, &GET_SOCKETS.to_ne_bytes());
     put(6, &DUMP.to_ne_bytes());
     put(8, &number.to_ne_bytes());
@@ -230,8 +230,20 @@ pub(super) fn request(
     if with_info {
         put(NETLINK_HEADER + 3, &[1 << (TCP_INFO - 1)]);
     }
-    put(NETLINK_HEADER + 4, &port.to_be_bytes());
     put(NETLINK_HEADER + 52, &states.0.to_ne_bytes());
+    match ports {
+        [] => {}
+        // The kernel compares it before anything else.
+        [port] => put(NETLINK_HEADER + 4, &port.to_be_bytes()),
+        _ => {
+            let code = filter::any_of(ports);
+            bytes.extend(((4 + code.len()) as u16).to_ne_bytes());
+            bytes.extend(BYTECODE.to_ne_bytes());
+            bytes.extend(code);
+        }
+    }
+    let length = bytes.len() as u32;
+    bytes[..4].copy_from_slice(&length.to_ne_bytes());
     bytes
 }
 

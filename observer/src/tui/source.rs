@@ -7,7 +7,7 @@ use url::Url;
 use crate::{
     api::{CheckReport, Client, ClientError, HistoryReport, SocketList, TargetReport},
     sockets::{self, Query},
-    watch::{Watch, endpoint::WitnessError},
+    watch::{Watch, endpoint::WitnessError, target::Target},
 };
 
 /// One of the two.
@@ -58,8 +58,11 @@ impl Source {
     pub(super) async fn targets(&mut self) -> Result<Vec<TargetReport>, SourceError> {
         Ok(match self {
             Self::Here(watch) => {
-                let targets = watch.targets.iter();
-                targets.map(|target| TargetReport::of(target)).collect()
+                let targets = watch.targets();
+                targets
+                    .iter()
+                    .map(|target| TargetReport::of(target))
+                    .collect()
             }
             Self::There(client) => client.targets().await?,
         })
@@ -68,7 +71,10 @@ impl Source {
     /// The last checks of a target, oldest first.
     pub(super) async fn history(&self, name: &str) -> Result<Vec<CheckReport>, SourceError> {
         let report = match self {
-            Self::Here(watch) => HistoryReport::of(target(watch, name)?),
+            Self::Here(watch) => {
+                let target = target(watch, name)?;
+                HistoryReport::of(&target)
+            }
             Self::There(client) => client.history(name).await?,
         };
         Ok(report.checks)
@@ -82,7 +88,7 @@ impl Source {
     ) -> Result<SocketList, SourceError> {
         Ok(match self {
             Self::Here(watch) => {
-                let target = Arc::clone(target(watch, name)?);
+                let target = target(watch, name)?;
                 // A dump blocks for as long as there are sockets.
                 let list = move || sockets::list(target.endpoints.iter(), query);
                 tokio::task::spawn_blocking(list).await??
@@ -92,10 +98,7 @@ impl Source {
     }
 }
 
-fn target<'a>(
-    watch: &'a Watch,
-    name: &str,
-) -> Result<&'a Arc<crate::watch::target::Target>, SourceError> {
+fn target(watch: &Watch, name: &str) -> Result<Arc<Target>, SourceError> {
     let found = watch.target(name);
     found.ok_or_else(|| SourceError::NoTarget(name.to_owned()))
 }

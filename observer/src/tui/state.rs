@@ -140,7 +140,7 @@ impl State {
         };
         let mut rows: Vec<_> = self.snapshot.targets.iter().filter(passes).collect();
         match self.targets.order {
-            TargetOrder::Verdict => rows.sort_by_key(|row| rank(&row.report.verdict)),
+            TargetOrder::Verdict => rows.sort_by_key(|row| row.report.rank()),
             TargetOrder::Name => rows.sort_by_key(|row| &row.report.name),
             TargetOrder::Drift => {
                 rows.sort_by_key(|row| Reverse(row.report.drift.unwrap_or(0).unsigned_abs()));
@@ -324,15 +324,5 @@ impl State {
             View::Detail => self.suspects.step(&keys, by),
             View::Sockets => self.sockets.step(&keys, by),
         }
-    }
-}
-
-/// The worst first.
-fn rank(verdict: &str) -> u8 {
-    match verdict {
-        "over" | "under" => 0,
-        "unsettled" => 1,
-        "blind" => 2,
-        _ => 3,
     }
 }

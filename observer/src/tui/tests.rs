@@ -17,7 +17,7 @@ use super::{
     trend::Trend,
     view,
 };
-use crate::api::{HistoryReport, SocketList, TargetReport};
+use crate::api::{HistoryReport, LagReport, LikelyReport, SocketList, TargetReport};
 
 /// A report as the API would say it.
 fn report(name: &str, verdict: &str, claim: i64, low: i64) -> TargetReport {
@@ -169,6 +169,32 @@ fn one_target_at_both_sizes() {
     let small = screen(80, 24, &state).join("\n");
     assert!(small.contains("[Suspects (6)]"), "{small}");
     assert!(small.contains("> held       127.0.0.1:1"), "{small}");
+}
+
+#[test]
+fn what_is_likely_is_beside_what_is_sure() {
+    let mut state = state(Instant::now());
+    let mut target = report("likely", "agree", 12, 12);
+    target.likely = Some(LikelyReport {
+        drift: 5,
+        low: 3,
+        high: 7,
+        checks: 60,
+    });
+    target.lag = Some(LagReport {
+        openings_seconds: 0.0,
+        closings_seconds: 0.05,
+    });
+    target.resolution = Some(9);
+    let targets = vec![row(report("honest", "agree", 12, 12)), row(target)];
+    let sockets = None;
+    state.update(Ok(Snapshot { targets, sockets }), Instant::now());
+    // Worse than an agreement, it is selected at first.
+    press(&mut state, &[KeyCode::Home, KeyCode::Enter]);
+    let screen = screen(200, 50, &state).join("\n");
+    let line = "likely drift +5 (+3 to +7), by 60 checks   lag: openings 0s, closings 50ms   \
+                would not show: up to 9";
+    assert!(screen.contains(line), "{screen}");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 //! It knows which socket is the endpoint's, and nothing of what the programs count, save that it
 //! says where they were shown too little.
 
-use std::net::IpAddr;
+use std::{collections::HashMap, net::IpAddr};
 
 use observer_ebpf::Socket;
 
@@ -16,7 +16,7 @@ use super::{
 use crate::{
     check::{ClosingKind, ClosingSocket, IsCounted},
     config::Counts as Counted,
-    sock_diag::{Entry, Holder, Listed, States},
+    sock_diag::{Entry, Holder, Listed, SockDiag, States},
 };
 
 /// The sockets that are closing, as `sock_diag` lists them.
@@ -201,17 +201,48 @@ impl Endpoint {
 
     fn list(&self, states: States) -> Result<Vec<Listed>, WitnessError> {
         let place = self.place()?;
-        let others = self.others(&place);
-        let is_own = |entry: &Entry| self.owns(entry, &others);
-        Ok(lock(&place.connections).list(self.listen().port, states, is_own)?)
+        let mut lists = list(&mut lock(&place.connections), &[self], states)?;
+        Ok(lists.pop().unwrap_or_default())
     }
 
-    /// Whether a socket with the endpoint's port is the endpoint's: the most specific one has it.
+    /// Whether a socket with the endpoint's port is the endpoint's: the most specific one has it, and
+    /// nobody those of the peers that are left out.
     fn owns(&self, entry: &Entry, others: &[IpAddr]) -> bool {
         let local = entry.local.ip();
+        if self.ignores(entry.peer.ip()) {
+            return false;
+        }
         match self.listen().address {
             Some(address) => local == address,
             None => !others.contains(&local),
         }
     }
+}
+
+/// The sockets of several endpoints of one network namespace in these states, in one dump; for each
+/// endpoint in the order of their cookies.
+///
+/// # Errors
+/// When there is no complete dump, or one of them is nowhere now.
+pub(super) fn list(
+    diag: &mut SockDiag,
+    endpoints: &[&Endpoint],
+    states: States,
+) -> Result<Vec<Vec<Listed>>, WitnessError> {
+    let mut by_port: HashMap<u16, Vec<(usize, Vec<IpAddr>)>> = HashMap::new();
+    for (number, endpoint) in endpoints.iter().enumerate() {
+        let place = endpoint.place()?;
+        let others = endpoint.others(&place);
+        let of_port = by_port.entry(endpoint.listen().port).or_default();
+        of_port.push((number, others));
+    }
+    let owner = |entry: &Entry| {
+        let of_port = by_port.get(&entry.local.port())?;
+        let owner = of_port
+            .iter()
+            .find(|(number, others)| endpoints[*number].owns(entry, others));
+        owner.map(|(number, _)| *number)
+    };
+    let ports: Vec<u16> = by_port.keys().copied().collect();
+    Ok(diag.list(&ports, states, endpoints.len(), owner)?)
 }

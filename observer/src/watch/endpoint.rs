@@ -11,9 +11,11 @@ use std::{
     },
 };
 
+use ipnet::IpNet;
 use observer_ebpf::Tally;
 
 use super::{
+    index::Index,
     listing::Listing,
     lock,
     place::{Keys, Place, PlaceError, is_absent, is_within},
@@ -75,9 +77,10 @@ pub struct Surroundings {
 
 /// An endpoint and what is known of it beside the programs' counts.
 pub struct Endpoint {
-    index: u32,
+    index: Index,
     netns: Netns,
     listen: Listen,
+    ignored: Vec<IpNet>,
     keys: Arc<Keys>,
     doorkeeper: Option<Doorkeeper>,
     witness: Witness,
@@ -89,9 +92,16 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
-    /// An endpoint whose sockets the programs count under `index`; it is nowhere yet.
+    /// An endpoint whose sockets the programs count under `index`, save those of the peers that are
+    /// ignored; it is nowhere yet.
     #[must_use]
-    pub fn new(index: u32, netns: Netns, listen: Listen, surroundings: Surroundings) -> Self {
+    pub fn new(
+        index: Index,
+        netns: Netns,
+        listen: Listen,
+        ignored: Vec<IpNet>,
+        surroundings: Surroundings,
+    ) -> Self {
         let Surroundings {
             keys,
             probe,
@@ -102,6 +112,7 @@ impl Endpoint {
             doorkeeper: doorkeeper.filter(|_| netns != Netns::SelfNs),
             netns,
             listen,
+            ignored,
             keys,
             witness: match probe {
                 Some(probe) => Witness::Programs(probe),
@@ -192,14 +203,14 @@ impl Endpoint {
     }
 
     fn arrive(&self, place: Place) -> Result<(), PlaceError> {
-        if !self.keys.take(place.key, self.index) {
+        if !self.keys.take(place.key, self.index()) {
             return Err(PlaceError::Taken {
                 listen: self.listen,
                 netns: self.netns.clone(),
             });
         }
         if let Some(probe) = self.probe()
-            && let Err(error) = probe.add_target(&place.key, self.index)
+            && let Err(error) = probe.add_target(&place.key, self.index(), &self.ignored)
         {
             self.keys.give_back(&place.key);
             return Err(error.into());
@@ -209,7 +220,7 @@ impl Endpoint {
     }
 
     /// Watches nothing any more: what was open is no longer this endpoint's.
-    fn leave(&self) -> Result<(), PlaceError> {
+    pub(super) fn leave(&self) -> Result<(), PlaceError> {
         let Some(place) = lock(&self.place).take() else {
             return Ok(());
         };
@@ -222,7 +233,8 @@ impl Endpoint {
         Ok(())
     }
 
-    fn inode(&self) -> Option<u32> {
+    /// The inode of the namespace that its sockets are in now.
+    pub(super) fn inode(&self) -> Option<u32> {
         lock(&self.place).as_ref().map(|place| place.key.netns)
     }
 
@@ -234,13 +246,18 @@ impl Endpoint {
     /// Its index in the programs' maps.
     #[must_use]
     pub const fn index(&self) -> u32 {
-        self.index
+        self.index.number()
     }
 
     /// Where the service listens.
     #[must_use]
     pub const fn listen(&self) -> Listen {
         self.listen
+    }
+
+    /// The peers that are left out.
+    pub(super) fn ignored(&self) -> &[IpNet] {
+        &self.ignored
     }
 
     /// The network namespace of its sockets, by its name.
@@ -263,7 +280,7 @@ impl Endpoint {
     pub fn tally(&self) -> Result<Tally, WitnessError> {
         match &self.witness {
             Witness::Programs(probe) => {
-                let counted = probe.tally(self.index)?;
+                let counted = probe.tallies().of(self.index())?;
                 Ok(counted.plus(&lock(&self.adjustment)))
             }
             Witness::Dumps(listing) => Ok(lock(listing).tally()),
@@ -316,6 +333,11 @@ impl Endpoint {
             (Some(own), Some(any)) if is_within(&own, &any) => lock(&self.tenure).share_of_any(),
             _ => Share::Nothing,
         }
+    }
+
+    /// Whether the connections of a peer are left out.
+    pub(super) fn ignores(&self, peer: IpAddr) -> bool {
+        self.ignored.iter().any(|network| network.contains(&peer))
     }
 
     /// The addresses that other endpoints have, on its port in this place.

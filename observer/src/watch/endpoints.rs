@@ -15,6 +15,7 @@ use super::{
     dumps::{Closing, Listeners},
     endpoint::{Endpoint, Surroundings, WitnessError},
     health::{Health, Watched},
+    index::Indices,
     lock,
     place::PlaceError,
     tenure::Share,
@@ -67,18 +68,23 @@ impl Endpoints {
     /// Those that a target names, at least one, and those that only others name.
     #[must_use]
     pub fn new(named: Vec<Arc<Watched>>, others: Vec<Arc<Watched>>) -> Self {
-        let may_be_within = |other: &Arc<Watched>| {
-            let other = other.endpoint.listen();
-            other.address.is_some()
-                && named.iter().any(|named| {
-                    let listen = named.endpoint.listen();
-                    listen.address.is_none() && listen.port == other.port
-                })
-        };
+        let is_other = |other: &Arc<Watched>| named.iter().any(|named| may_be_within(other, named));
         Self {
-            others: others.into_iter().filter(may_be_within).collect(),
+            others: others.into_iter().filter(is_other).collect(),
             named,
         }
+    }
+
+    /// Whether these are what [`Self::new`] makes of the same endpoints.
+    pub(super) fn are(&self, named: &[Arc<Watched>], others: &[Arc<Watched>]) -> bool {
+        let mut would_be = others
+            .iter()
+            .filter(|other| named.iter().any(|named| may_be_within(other, named)));
+        let has = |list: &[Arc<Watched>], one| list.iter().any(|own| Arc::ptr_eq(own, one));
+        self.named.len() == named.len()
+            && named.iter().all(|one| has(&self.named, one))
+            && would_be.clone().count() == self.others.len()
+            && would_be.all(|one| has(&self.others, one))
     }
 
     /// The endpoints of a target by itself, where they are now, without programs.
@@ -87,12 +93,15 @@ impl Endpoints {
     /// When its namespace is not there or cannot be entered.
     pub fn open(target: &config::Target) -> Result<Vec<Endpoint>, PlaceError> {
         let surroundings = Surroundings::default();
-        let open = |(index, listen)| {
-            let endpoint = Endpoint::new(index, target.netns.clone(), listen, surroundings.clone());
+        let indices = Indices::default();
+        let open = |listen| {
+            let index = indices.take().ok_or(PlaceError::TooMany)?;
+            let (netns, ignored) = (target.netns.clone(), target.ignore_peers.clone());
+            let endpoint = Endpoint::new(index, netns, listen, ignored, surroundings.clone());
             endpoint.follow()?;
             Ok(endpoint)
         };
-        (0..).zip(target.listen.iter()).map(open).collect()
+        target.listen.iter().map(open).collect()
     }
 
     /// Those whose connections are the target's, or may be.
@@ -316,4 +325,10 @@ impl Endpoints {
         }
         Some(sum)
     }
+}
+
+/// Whether an endpoint's address may be within what another one has on any address.
+pub(super) fn may_be_within(one: &Watched, any: &Watched) -> bool {
+    let (one, any) = (one.endpoint.listen(), any.endpoint.listen());
+    one.address.is_some() && any.address.is_none() && one.port == any.port
 }

@@ -1,10 +1,13 @@
-//! The witnesses of an endpoint: who surveys them and when, and what came of it.
+//! The witnesses of an endpoint: when they are due to be compared, and what came of it.
 //!
 //! What a survey or a loss means is `check::trust`'s; here it is fed. Looking changes nothing: the
 //! losses are noted by the task that judges, the surveys by the task that makes them.
 
 use std::{
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -14,32 +17,30 @@ use super::{
     endpoint::{Endpoint, WitnessError},
     kernel::Kernel,
     lock,
+    look::Survey,
     place::PlaceError,
-    reconcile::Survey,
+    reconcile::{Depth, Outcome},
 };
 use crate::{
-    blocking::Places,
     check::{Blind, Surveyed, Trust},
     probe::chain,
 };
-
-/// Surveys at once, over all endpoints: each holds a list of every socket.
-static SURVEYS: Places = Places::new(4);
 
 /// Least time between two surveys while the witnesses agree.
 const BEAT: Duration = Duration::from_secs(30);
 /// The same while the programs were not shown something lately: what has left no trace by the next
 /// survey is not found.
 const DOUBTFUL_BEAT: Duration = Duration::from_secs(5);
-/// Least time between two surveys while the witnesses agree, in times of what the first took: with
-/// very many sockets, of which some always come or go, one may take a second.
-const REST: u32 = 100;
+/// Least time between two surveys while the witnesses agree, and between two other looks at every
+/// socket, in times of what the first took: with very many sockets, of which some always come or go,
+/// one may take a second.
+pub(super) const REST: u32 = 100;
 /// The same while the programs were not shown something lately.
 const DOUBTFUL_REST: u32 = 10;
 /// Between two surveys while they do not.
 const UNTRUSTED_BEAT: Duration = Duration::from_millis(500);
-/// Between two looks at whether a namespace's name still stands for the same one.
-const LOOK: Duration = Duration::from_secs(1);
+/// Share of its beat after which an endpoint takes part in a survey that another one is due for.
+const EARLY: f64 = 0.9;
 
 /// An endpoint with the state of its witnesses.
 pub struct Watched {
@@ -47,7 +48,10 @@ pub struct Watched {
     pub endpoint: Endpoint,
     kernel: Arc<Kernel>,
     state: Mutex<Health>,
-    wanted: Notify,
+    /// A survey is wanted.
+    is_wanted: AtomicBool,
+    /// Rings then.
+    bell: Arc<Notify>,
     surveyed: Notify,
 }
 
@@ -64,9 +68,32 @@ pub struct Health {
     pub absence: Option<String>,
     /// How long the last survey took.
     took: Duration,
+    /// When it ended.
+    ended: Option<Instant>,
+}
+
+/// What an endpoint is compared for.
+pub(super) struct Asked {
+    /// How much of it.
+    pub(super) depth: Depth,
+    /// Events that had been lost before.
+    losses: u64,
 }
 
 impl Health {
+    /// When the next survey is due, and when it may be made early; none before the first.
+    fn due(&self) -> Option<(Instant, Instant)> {
+        let beat = if !self.trust.is_trusted() {
+            UNTRUSTED_BEAT
+        } else if self.trust.is_in_doubt() {
+            DOUBTFUL_BEAT.max(self.took * DOUBTFUL_REST)
+        } else {
+            BEAT.max(self.took * REST)
+        };
+        let ended = self.ended?;
+        Some((ended + beat, ended + beat.mul_f64(EARLY)))
+    }
+
     /// What is known of two endpoints of one target together.
     pub(super) fn and(self, other: Self) -> Self {
         let both = self.survey.zip(other.survey);
@@ -79,20 +106,22 @@ impl Health {
             survey: both.map(|(one, other)| one.and(other)),
             repairs: self.repairs + other.repairs,
             absence: self.absence.or(other.absence),
-            took: self.took + other.took,
+            took: self.took.max(other.took),
+            ended: self.ended.min(other.ended),
         }
     }
 }
 
 impl Watched {
-    /// An endpoint that is not seeded yet.
+    /// An endpoint that is not seeded yet; `bell` rings when a survey is wanted.
     #[must_use]
-    pub fn new(endpoint: Endpoint, kernel: Arc<Kernel>) -> Self {
+    pub fn new(endpoint: Endpoint, kernel: Arc<Kernel>, bell: Arc<Notify>) -> Self {
         Self {
             endpoint,
             kernel,
             state: Mutex::default(),
-            wanted: Notify::new(),
+            is_wanted: AtomicBool::new(false),
+            bell,
             surveyed: Notify::new(),
         }
     }
@@ -117,7 +146,8 @@ impl Watched {
 
     /// Asks for a survey now.
     pub fn survey_soon(&self) {
-        self.wanted.notify_one();
+        self.is_wanted.store(true, Ordering::Release);
+        self.bell.notify_one();
     }
 
     /// Waits until the next survey has ended, from when it is called.
@@ -125,9 +155,31 @@ impl Watched {
         self.surveyed.notified()
     }
 
+    /// What it is to count has changed: an address within it has come or gone. What is open is taken in
+    /// anew.
+    pub(super) fn begin_anew(&self) {
+        lock(&self.state).trust.moved();
+        self.survey_soon();
+    }
+
+    /// When the next survey is due: now where it is wanted, or was never made.
+    pub(super) fn due(&self, now: Instant) -> Instant {
+        let due = lock(&self.state).due();
+        match due {
+            Some((due, _)) if !self.is_wanted.load(Ordering::Acquire) => due,
+            _ => now,
+        }
+    }
+
+    /// Whether it takes part in a survey that is made now for another endpoint.
+    pub(super) fn is_nearly_due(&self, now: Instant) -> bool {
+        let due = lock(&self.state).due();
+        self.is_wanted.load(Ordering::Acquire) || due.is_none_or(|(_, early)| early <= now)
+    }
+
     /// Notes what was lost until now; what is new is looked for.
     pub(super) fn note_losses(&self) {
-        let losses = self.losses();
+        let losses = self.losses(self.kernel.lost_events());
         let grew = {
             let trust = &mut lock(&self.state).trust;
             let was_in_doubt = trust.is_in_doubt();
@@ -138,54 +190,17 @@ impl Watched {
         }
     }
 
-    /// Events and sockets of this endpoint that were lost since the observer was started.
-    fn losses(&self) -> u64 {
+    /// Events and sockets of this endpoint that were lost since the observer was started: those that
+    /// may be anybody's, and its own.
+    fn losses(&self, lost_events: u64) -> u64 {
         let map_full = self.endpoint.tally().map_or(0, |tally| tally.map_full);
-        map_full + self.kernel.lost_events()
+        map_full + lost_events
     }
 
-    /// Seeds, then surveys at a beat and whenever asked, for as long as it is polled.
-    pub async fn run(self: Arc<Self>) {
-        loop {
-            let this = Arc::clone(&self);
-            // Dumps and map walks block: they do not belong on the runtime's own threads.
-            SURVEYS.run(move || this.survey()).await;
-            self.surveyed.notify_waiters();
-            self.wait().await;
-        }
-    }
-
-    /// Waits for the next survey: for its beat, for a wish, or for the endpoint to move.
-    async fn wait(self: &Arc<Self>) {
-        let beat = {
-            let health = lock(&self.state);
-            if !health.trust.is_trusted() {
-                UNTRUSTED_BEAT
-            } else if health.trust.is_in_doubt() {
-                DOUBTFUL_BEAT.max(health.took * DOUBTFUL_REST)
-            } else {
-                BEAT.max(health.took * REST)
-            }
-        };
-        let beat = tokio::time::sleep(beat);
-        tokio::pin!(beat);
-        let mut look = tokio::time::interval_at(tokio::time::Instant::now() + LOOK, LOOK);
-        loop {
-            tokio::select! {
-                () = &mut beat => return,
-                () = self.wanted.notified() => return,
-                _ = look.tick(), if self.endpoint.may_move() => {
-                    let this = Arc::clone(self);
-                    if SURVEYS.run(move || this.endpoint.has_moved()).await {
-                        return;
-                    }
-                }
-            }
-        }
-    }
-
-    /// Goes to where the sockets are now; returns whether they can be seen.
-    fn follow(&self) -> bool {
+    /// Goes to where the sockets are now; returns whether they can be seen. What was wished for until
+    /// now is met by the survey that follows.
+    pub(super) fn follow(&self) -> bool {
+        self.is_wanted.store(false, Ordering::Release);
         let moved = self.endpoint.follow();
         let mut health = lock(&self.state);
         match moved {
@@ -209,40 +224,41 @@ impl Watched {
                 health.survey = None;
                 health.trust.absent();
                 health.absence = Some(absence);
+                health.ended = Some(Instant::now());
                 false
             }
         }
     }
 
-    fn survey(&self) {
-        if !self.follow() {
-            return;
-        }
-        let began = Instant::now();
-        self.kernel.audit();
-        let losses = self.losses();
-        let (is_first, is_in_doubt) = {
-            let trust = &mut lock(&self.state).trust;
-            trust.lost(losses);
-            (!trust.is_seeded(), trust.is_in_doubt())
-        };
-        let surveyed = if is_first {
-            self.endpoint.seed()
-        } else if is_in_doubt {
-            self.endpoint.reconcile_sockets()
+    /// Before it is compared: notes what was lost, and says how much of it is to be compared.
+    pub(super) fn begin(&self, lost_events: u64) -> Asked {
+        let losses = self.losses(lost_events);
+        let trust = &mut lock(&self.state).trust;
+        trust.lost(losses);
+        let depth = if !trust.is_seeded() {
+            Depth::Seed
+        } else if trust.is_in_doubt() {
+            Depth::Sockets
         } else {
-            self.endpoint.reconcile()
+            Depth::Counts
         };
+        Asked { depth, losses }
+    }
+
+    /// Takes in what came of the comparison that was begun at this time.
+    pub(super) fn end(&self, asked: &Asked, began: Instant, outcome: Outcome) {
+        let finished = Instant::now();
         let mut health = lock(&self.state);
-        health.took = began.elapsed();
+        health.took = finished - began;
+        health.ended = Some(finished);
         let before = health.trust.blind();
-        match surveyed {
+        match outcome {
             Ok(survey) => {
                 health.repairs += survey.repairs;
                 health.trust.surveyed(&Surveyed {
                     began,
-                    finished: Instant::now(),
-                    losses,
+                    finished,
+                    losses: asked.losses,
                     disagreement: survey.disagreement,
                     repairs: survey.repairs,
                 });
@@ -252,10 +268,15 @@ impl Watched {
             Err(error) => {
                 health.trust.failed(began);
                 if before.is_none() {
-                    log_failure(&error);
+                    log_failure(self.endpoint.listen().port, &error);
                 }
             }
         }
+    }
+
+    /// Wakes who waits for a survey.
+    pub(super) fn wake(&self) {
+        self.surveyed.notify_waiters();
     }
 }
 
@@ -288,6 +309,10 @@ fn report(port: u16, before: Option<Blind>, health: &Health, survey: &Survey) {
     }
 }
 
-fn log_failure(error: &WitnessError) {
-    tracing::warn!(error = chain(error), "the witnesses cannot be compared");
+fn log_failure(port: u16, error: &WitnessError) {
+    tracing::warn!(
+        port,
+        error = chain(error),
+        "the witnesses cannot be compared"
+    );
 }

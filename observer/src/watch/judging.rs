@@ -14,14 +14,15 @@ use tokio::{sync::mpsc, time::timeout_at};
 use super::{
     dumps::Listeners,
     endpoints::Together,
+    health::REST,
     lock,
     target::{State, Target},
     unheard::Heard,
 };
 use crate::{
     check::{
-        Allowance, Blind, Facts, Finding, Interval, Measured, Record, Rule, Sample, Shape, Verdict,
-        Window, is_restart,
+        Allowance, Blind, Claimed, Facts, Finding, Interval, Likely, Measured, Record, Rule,
+        Sample, Shape, Slack, Verdict, Window, is_restart, is_same_start,
     },
     claim::{Outcome, Reading},
     config::{Bound, Counts as Counted},
@@ -30,22 +31,19 @@ use crate::{
 /// How long a check waits for a comparison of the witnesses before it is left unsettled.
 pub(super) const COMPARED_WITHIN: Duration = Duration::from_secs(20);
 
-/// Between two looks for sockets that are not heard, in times of what the first took: with very many
-/// sockets one may take a second.
-const REST: u32 = 100;
-
 /// What was read for one check.
 struct Observed {
     reading: Reading,
     /// When the claim was asked for, for people.
     at: SystemTime,
-    /// The end of the window.
-    ends: Instant,
+    /// How far the window reaches on both sides of the reading.
+    settle: Duration,
     listeners: Option<Listeners>,
     is_restarted: bool,
-    /// Sockets that have been closing for longer than `settle`.
+    /// Sockets that have been closing for longer than that.
     held: Option<u64>,
     heard: Heard,
+    subflows: u64,
     /// The samples on both sides of the window, and how many connections came and went in it.
     samples: Option<(Sample, Sample, u64)>,
     /// The epoch of these samples.
@@ -63,19 +61,11 @@ impl Target {
     /// Judges each reading as soon as its window has ended.
     pub async fn judge(self: Arc<Self>, mut readings: mpsc::Receiver<Reading>) {
         while let Some(reading) = readings.recv().await {
-            let ends = reading.finished + self.config.settle;
-            tokio::time::sleep_until(ends.into()).await;
-            loop {
-                let sampled = self.sampled.notified();
-                if self.is_sampled(ends) {
-                    break;
-                }
-                self.ring();
-                sampled.await;
+            let (mut observed, mut judged) = self.check(reading).await;
+            if judged.finding.rule == Rule::LongestFirst {
+                lock(&self.state).settling.lengthen();
+                (observed, judged) = self.check(observed.reading).await;
             }
-            // It dumps sockets, which blocks for as long as there are some.
-            let observed = tokio::task::block_in_place(|| self.observe(reading, ends));
-            let judged = self.weigh_compared(&observed).await;
             let verdict = judged.finding.verdict;
             self.publish(observed, judged);
             // Soon rather than at the next interval: a quiet moment may be short. One at a time, or
@@ -86,6 +76,29 @@ impl Target {
         }
     }
 
+    /// Judges a reading with the `settle` that there is now.
+    async fn check(&self, reading: Reading) -> (Observed, Judged) {
+        let settle = self.settle();
+        let ends = reading.finished + settle;
+        tokio::time::sleep_until(ends.into()).await;
+        loop {
+            let sampled = self.sampled.notified();
+            if self.is_sampled(ends) {
+                break;
+            }
+            self.ring();
+            sampled.await;
+        }
+        // It dumps sockets, which blocks for as long as there are some.
+        let observed = tokio::task::block_in_place(|| {
+            let mut observed = self.observe(reading, settle);
+            observed.subflows = self.subflows(&observed);
+            observed
+        });
+        let judged = self.weigh_compared(&observed).await;
+        (observed, judged)
+    }
+
     fn is_sampled(&self, ends: Instant) -> bool {
         let state = lock(&self.state);
         // Samples that cannot be taken are a reason to be blind, not to wait.
@@ -93,7 +106,7 @@ impl Target {
     }
 
     /// Reads what the kernel says besides its counts, and notes what it has lost.
-    fn observe(&self, reading: Reading, ends: Instant) -> Observed {
+    fn observe(&self, reading: Reading, settle: Duration) -> Observed {
         let listeners = self.endpoints.note_listeners().ok();
         let closing = self.endpoints.closing(self.config.counts).ok();
         let dumped = Instant::now();
@@ -104,17 +117,18 @@ impl Target {
         // After the last sample of the window: what was lost until then is known.
         self.endpoints.note_losses();
         let heard = self.listen(&reading);
-        let begins = reading.started.checked_sub(self.config.settle);
+        let begins = reading.started.checked_sub(settle);
+        let ends = reading.finished + settle;
         let state = &mut *lock(&self.state);
         state.note_epoch(self.endpoints.epoch());
         let held = closing.map(|closing| {
             state.closing.note(&closing.sockets, dumped);
-            state.closing.held(self.config.settle, dumped)
+            state.closing.held(settle, dumped)
         });
         Observed {
             at: SystemTime::now() - reading.started.elapsed(),
-            ends,
-            is_restarted: state.note_listeners(listeners.as_ref()),
+            settle,
+            is_restarted: state.note_service(listeners.as_ref(), &reading.outcome),
             held,
             samples: begins.and_then(|begins| {
                 let samples = &state.samples;
@@ -125,6 +139,7 @@ impl Target {
             }),
             epoch: state.epoch,
             heard,
+            subflows: 0,
             listeners,
             reading,
         }
@@ -158,13 +173,30 @@ impl Target {
         {
             return heard;
         }
-        // The survey meets the same error, and logs it.
         let Ok(heard) = self.endpoints.heard() else {
+            // The survey meets the same error, and logs it.
             self.endpoints.survey_soon();
-            return Heard::default();
+            let tally = lock(&self.state).last.tally;
+            return tally.map_or_else(Heard::default, |tally| Heard::of_none(&tally));
         };
         lock(&self.state).listened = Some((heard, began, began.elapsed()));
         heard
+    }
+
+    /// How many open sockets are subflows, where the claim is too small without: it takes a list of
+    /// every socket.
+    fn subflows(&self, observed: &Observed) -> u64 {
+        let fewest = observed.samples.map(|(before, after, young)| {
+            let interval = Interval::between(&before, &after, young);
+            interval.low
+        });
+        match (&observed.reading.outcome, fewest) {
+            (Outcome::Claimed(claim), Some(fewest)) if claim.value < fewest as f64 => {
+                let subflows = self.endpoints.subflows();
+                subflows.unwrap_or(fewest.unsigned_abs())
+            }
+            _ => 0,
+        }
     }
 
     /// Judges a check, after a comparison of the witnesses where it takes one.
@@ -190,13 +222,14 @@ impl Target {
         let reading = &observed.reading;
         let samples = observed.samples.filter(|_| observed.epoch == trust.epoch());
         let window = samples.map(|(before, after, _)| Window {
-            begins: observed.at - self.config.settle,
-            ends: observed.at + reading.duration() + self.config.settle,
+            begins: observed.at - observed.settle,
+            ends: observed.at + reading.duration() + observed.settle,
             before: before.counts,
             after: after.counts,
             allowance: Allowance {
                 missing: trust.missing(before.began),
                 unseen: observed.heard.unheard_since(before.counts.unheard_closed),
+                subflows: observed.subflows,
             },
         });
         let bounded = |interval: Interval| match self.config.bound {
@@ -221,8 +254,9 @@ impl Target {
             measured,
             read: reading.started,
             at: observed.at,
-            ends: observed.ends,
+            ends: reading.finished + observed.settle,
             agreed: trust.agreed(),
+            learnt: (!state.settling.is_longest()).then_some(state.last.likely),
         });
         Judged {
             finding,
@@ -265,7 +299,14 @@ impl Target {
             window,
         } = judged;
         let state = &mut *lock(&self.state);
+        let counted = window
+            .zip(held)
+            .filter(|_| self.config.bound == Bound::Exact);
+        let likely = state.learn(&finding, &reading, counted);
+        state.settling.note(&finding, likely.as_ref());
         let last = &mut state.last;
+        last.likely = likely;
+        last.settle = state.settling.now();
         last.log_change(&self.config.name, &finding);
         last.is_up = Some(reading.outcome.is_up());
         last.scrape = Some(reading.duration());
@@ -311,15 +352,45 @@ impl State {
         if self.epoch != epoch {
             self.epoch = epoch;
             self.samples.clear();
+            self.learner.clear();
+            self.settling.forget();
         }
     }
 
-    /// Whether the service is another one than when there last was one.
-    fn note_listeners(&mut self, now: Option<&Listeners>) -> bool {
-        let Some(now) = now.filter(|now| !now.cookies.is_empty()) else {
-            return false;
+    /// What is likely after a check. With its window, how many connections the service held then.
+    fn learn(
+        &mut self,
+        finding: &Finding,
+        reading: &Reading,
+        counted: Option<(Window, u64)>,
+    ) -> Option<Likely> {
+        let claim = match &reading.outcome {
+            Outcome::Claimed(claim) => Some(claim.value as i64),
+            Outcome::Down(_) | Outcome::Missing(_) => None,
         };
-        let before = std::mem::replace(&mut self.listening, now.cookies.clone());
-        is_restart(&before, &now.cookies)
+        let claimed = claim.zip(counted).map(|(claim, (window, held))| Claimed {
+            claim,
+            moment: reading.started + reading.duration() / 2,
+            samples: &self.samples,
+            slack: Slack::of(&window.after, window.allowance, held),
+        });
+        self.learner.note(finding, claimed.as_ref())
+    }
+
+    /// Whether the service is another one than when there last was one, by its listening sockets or
+    /// by what its pages say of their processes.
+    fn note_service(&mut self, listeners: Option<&Listeners>, outcome: &Outcome) -> bool {
+        let mut is_restarted = false;
+        if let Some(now) = listeners.filter(|now| !now.cookies.is_empty()) {
+            is_restarted |= is_restart(&self.listening, &now.cookies, u64::eq);
+            self.listening.clone_from(&now.cookies);
+        }
+        if let Outcome::Claimed(claim) = outcome
+            && !claim.starts.is_empty()
+        {
+            is_restarted |= is_restart(&self.starts, &claim.starts, is_same_start);
+            self.starts.clone_from(&claim.starts);
+        }
+        is_restarted
     }
 }

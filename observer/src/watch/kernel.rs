@@ -183,14 +183,14 @@ impl Kernel {
     #[must_use]
     pub fn durations(&self, index: u32) -> Option<Durations> {
         let probe = self.probe.as_ref()?;
-        probe.durations(index).ok()
+        probe.tallies().durations(index).ok()
     }
 
     /// How long the ended WebSockets of an endpoint were ones.
     #[must_use]
     pub fn websocket_durations(&self, index: u32) -> Option<Durations> {
         let probe = self.probe.as_ref()?;
-        probe.websocket_durations(index).ok()
+        probe.tallies().websocket_durations(index).ok()
     }
 
     /// How many sockets there is room for.
@@ -211,10 +211,7 @@ impl Kernel {
 /// Compares what does not grow at one moment: each count with what the other was before and after.
 fn look(probe: &Probe) -> Result<Audit, MapAccessError> {
     let before = probe.losses()?;
-    let mut opened: u64 = 0;
-    for target in 0..probe.targets() {
-        opened = opened.wrapping_add(probe.tally(target)?.opened);
-    }
+    let opened = probe.tallies().opened()?;
     let after = probe.losses()?;
     Ok(Audit {
         seen: apart(

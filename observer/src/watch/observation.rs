@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use observer_ebpf::Tally;
 
 use super::{dumps::Listeners, unheard::Heard};
-use crate::check::{Blind, Finding, Interval, Record, Shape, Suspects, Verdict};
+use crate::check::{Blind, Finding, Interval, Likely, Record, Shape, Suspects, Verdict};
 use crate::claim::Outcome;
 
 /// What was last observed of a target, for the API and the metrics.
@@ -34,6 +34,10 @@ pub struct Observation {
     pub interval: Option<Interval>,
     /// What was found.
     pub finding: Finding,
+    /// What is likely besides, by the lag that was learnt.
+    pub likely: Option<Likely>,
+    /// How far from the kernel's moment the service may count, from the last check on.
+    pub settle: Duration,
     /// How the drift behaves over time, where one stands.
     pub shape: Option<Shape>,
     /// The last check, as it is remembered.
@@ -48,7 +52,7 @@ pub struct Observation {
 
 impl Observation {
     /// Nothing was observed yet.
-    pub(super) fn none() -> Self {
+    pub(crate) fn none(settle: Duration) -> Self {
         Self {
             tally: None,
             listeners: None,
@@ -61,6 +65,8 @@ impl Observation {
             failure: None,
             interval: None,
             finding: Finding::blind(Blind::NotSeeded),
+            likely: None,
+            settle,
             shape: None,
             record: None,
             suspects: None,

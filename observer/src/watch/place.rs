@@ -11,7 +11,7 @@ use std::{
     sync::Mutex,
 };
 
-use observer_ebpf::TargetKey;
+use observer_ebpf::{MAX_TARGETS, TargetKey};
 
 use super::{listing::Snmp, lock};
 use crate::{
@@ -47,6 +47,9 @@ pub enum PlaceError {
         /// The name of the namespace.
         netns: Netns,
     },
+    /// So many are watched already.
+    #[error("more than {MAX_TARGETS} addresses are watched, those included that are being left")]
+    TooMany,
     /// The programs cannot be told of it.
     #[error("the BPF programs cannot be told of it")]
     Map(#[from] MapAccessError),
@@ -63,6 +66,7 @@ impl PlaceError {
                  CAP_SYS_PTRACE (see README, Privileges)",
             ),
             Self::Taken { .. } => Some("use one name for the namespace in all targets"),
+            Self::TooMany => Some("take some out, and try again"),
             Self::Map(_) => None,
         }
     }
@@ -72,6 +76,8 @@ impl PlaceError {
 pub(super) struct Place {
     /// The key by which the programs find its sockets.
     pub(super) key: TargetKey,
+    /// The namespace.
+    pub(super) namespace: NetworkNamespace,
     /// Lists the connections, which takes long where there are many.
     pub(super) connections: Mutex<SockDiag>,
     /// Lists them for people and for whoever looks for suspects: no check waits for it.
@@ -106,6 +112,7 @@ impl Place {
                 details: Mutex::new(SockDiag::closed(&namespace)),
                 listeners: Mutex::new(SockDiag::open(&namespace)?),
                 snmp,
+                namespace: namespace.clone(),
             }))
         };
         open().map_err(|source| PlaceError::Enter {

@@ -1,366 +1,330 @@
-//! Holding the two witnesses of an endpoint against each other: seeding, surveying, repairing.
+//! Holding the two witnesses of endpoints against each other: seeding, comparing, repairing.
 //!
 //! The counts of the programs begin when they are attached. Sockets that were open before are found
 //! by `sock_diag` and put into the map of sockets; what that adds to the counts is kept beside them,
 //! since user space cannot add to the programs' own. The same dump, repeated, is the second witness.
+//!
+//! Endpoints are compared together, look by look: a look lists the sockets of all of them, in one dump
+//! for each network namespace, and where it has to look at the map of sockets, reads that once.
+//!
+//! ```text
+//!  New ─ takes in what is listed ─► CatchingUp ─ nothing to correct ─► Comparing ─► outcome
+//!   └──────────── was seeded before, or no program counts ────────────────▲
+//! ```
 
-use std::collections::HashMap;
-
-use observer_ebpf::{Alone, Life, Socket, TCP_CLOSE, TCP_ESTABLISHED, Tally};
-
-use super::endpoint::{Endpoint, WitnessError};
-use crate::{
-    probe::{MapAccessError, Probe},
-    sock_diag::Listed,
+use std::{
+    collections::{BTreeMap, HashMap},
+    mem,
+    sync::Arc,
 };
 
-/// What came of holding the two witnesses against each other.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Survey {
-    /// Sockets by which `sock_diag`'s count is outside of what the programs' counts allow: positive
-    /// if it lists more. 0: the witnesses agree.
-    pub disagreement: i64,
-    /// Open sockets per TCP state, as `sock_diag` lists them.
-    pub states: HashMap<u8, u64>,
-    /// Entries of the map of sockets that were added or removed to make the witnesses agree.
-    pub repairs: u64,
-}
+use super::{
+    dumps::list,
+    endpoint::{Endpoint, WitnessError},
+    look::{Difference, Differences, Look, Survey, changes},
+};
+use crate::{
+    probe::Probe,
+    sock_diag::{Listed, SockDiag, States},
+};
 
-impl Survey {
-    /// What came of both, of two endpoints.
-    pub(super) fn and(mut self, other: Self) -> Self {
-        // They do not make up for each other.
-        if self.disagreement == 0 {
-            self.disagreement = other.disagreement;
-        }
-        for (state, count) in other.states {
-            *self.states.entry(state).or_default() += count;
-        }
-        self.repairs += other.repairs;
-        self
-    }
+/// How much of an endpoint is compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Depth {
+    /// Everything, and what was open before is taken in first.
+    Seed,
+    /// The counts, and where they leave anything open, socket by socket.
+    Counts,
+    /// Socket by socket, although the counts may be the same: an event was lost, or more than one.
+    Sockets,
 }
 
 /// Most looks in a row; two make a repair, the rest see whether it helped.
 const LOOKS: u32 = 6;
 
-impl Endpoint {
-    /// Takes in the sockets that were open before, then holds the witnesses against each other.
-    ///
-    /// # Errors
-    /// When a witness fails.
-    pub fn seed(&self) -> Result<Survey, WitnessError> {
-        if let Some(probe) = self.probe() {
-            let mut taken_in = Vec::new();
-            for socket in self.open_sockets()? {
-                if self.take_in(probe, socket)? {
-                    taken_in.push(socket);
-                }
-            }
-            if let Some(agreed) = self.catch_up(probe, &taken_in)? {
-                return Ok(agreed);
-            }
-        }
-        let mut survey = self.reconcile()?;
-        // What closed between the dump and its insertion had to be removed again: no repair.
-        survey.repairs = 0;
-        Ok(survey)
+/// What came of comparing an endpoint. What fails for one namespace fails for all endpoints in it.
+pub(super) type Outcome = Result<Survey, Arc<WitnessError>>;
+
+/// Lists the sockets of each network namespace, for all comparisons.
+#[derive(Default)]
+pub(super) struct Comparer {
+    /// By the namespace's inode.
+    diags: BTreeMap<u32, SockDiag>,
+}
+
+impl Comparer {
+    /// Lets go of every namespace that is not among these: what is open in one keeps it alive.
+    pub(super) fn keep(&mut self, inodes: &[u32]) {
+        self.diags.retain(|inode, _| inodes.contains(inode));
     }
 
-    /// Holds the witnesses against each other; where they are apart, repairs the map of sockets.
+    /// Compares the witnesses of all of these endpoints; returns what came of each, in their order.
     ///
     /// Their counts first, which costs a dump. Where those differ, and where connections came or
     /// went meanwhile, so that the counts have bounds that are wider than one connection, socket by
     /// socket. What is missing or too much in two looks in a row is repaired: in one look it may
     /// just have come or gone.
-    ///
-    /// # Errors
-    /// When a witness fails.
-    pub fn reconcile(&self) -> Result<Survey, WitnessError> {
-        self.compare(true)
+    pub(super) fn compare(&mut self, asked: &[(&Endpoint, Depth)]) -> Vec<Outcome> {
+        let begin = |&(endpoint, depth)| Comparison::new(endpoint, depth);
+        let mut comparisons: Vec<Comparison<'_>> = asked.iter().map(begin).collect();
+        loop {
+            let mut open: Vec<_> = comparisons
+                .iter_mut()
+                .filter(|comparison| comparison.outcome.is_none())
+                .collect();
+            if open.is_empty() {
+                break;
+            }
+            self.look(&mut open);
+            read_map(&mut open);
+        }
+        let outcomes = comparisons.into_iter().filter_map(|one| one.outcome);
+        outcomes.collect()
     }
 
-    /// Compares the witnesses socket by socket, although their counts may be the same: an event was
-    /// lost, or more than one.
-    ///
-    /// # Errors
-    /// When a witness fails.
-    pub fn reconcile_sockets(&self) -> Result<Survey, WitnessError> {
-        self.compare(false)
+    /// One look at each of these.
+    fn look(&mut self, open: &mut [&mut Comparison<'_>]) {
+        let mut namespaces: BTreeMap<u32, Vec<&mut Comparison<'_>>> = BTreeMap::new();
+        for comparison in open {
+            match comparison.endpoint.place() {
+                Ok(place) => {
+                    let inode = place.key.netns;
+                    let diag = || SockDiag::closed(&place.namespace);
+                    self.diags.entry(inode).or_insert_with(diag);
+                    namespaces.entry(inode).or_default().push(comparison);
+                }
+                Err(error) => comparison.fail(&Arc::new(error)),
+            }
+        }
+        for (inode, mut comparisons) in namespaces {
+            let Some(diag) = self.diags.get_mut(&inode) else {
+                continue;
+            };
+            let endpoints: Vec<_> = comparisons.iter().map(|one| one.endpoint).collect();
+            match looks(diag, &endpoints) {
+                Ok(looks) => {
+                    for (comparison, look) in comparisons.into_iter().zip(looks) {
+                        comparison.attempt(|comparison| comparison.looked(look));
+                    }
+                }
+                Err(error) => {
+                    let error = Arc::new(error);
+                    for comparison in &mut comparisons {
+                        comparison.fail(&error);
+                    }
+                }
+            }
+        }
     }
+}
 
-    fn compare(&self, are_counts_enough: bool) -> Result<Survey, WitnessError> {
-        let Some(probe) = self.probe() else {
-            return Ok(self.look()?.survey);
+/// Lists the open sockets of endpoints of one namespace, and how far the number of each is from the
+/// programs' counts.
+fn looks(diag: &mut SockDiag, endpoints: &[&Endpoint]) -> Result<Vec<Look>, WitnessError> {
+    let tallies = || {
+        let tallies = endpoints.iter().map(|endpoint| endpoint.tally());
+        tallies.collect::<Result<Vec<_>, _>>()
+    };
+    let before = tallies()?;
+    let listed = list(diag, endpoints, States::OPEN)?;
+    let moments = before.into_iter().zip(tallies()?);
+    let looks = listed.into_iter().zip(moments).zip(endpoints);
+    let look =
+        |((listed, (before, after)), endpoint): (_, &&Endpoint)| match endpoint.has_programs() {
+            true => Look::new(listed, &before, &after),
+            false => Look::alone(listed),
         };
-        let mut repairs = 0;
-        let mut apart = HashMap::new();
-        let mut is_settled = false;
-        for _ in 0..LOOKS {
-            let Look {
-                survey, is_exact, ..
-            } = self.look()?;
-            let do_counts_agree = survey.disagreement == 0;
-            if do_counts_agree && is_exact && are_counts_enough {
-                return Ok(Survey { repairs, ..survey });
-            }
-            let now = self.differences(probe)?;
-            let repaired = self.repair_what_stands(probe, &apart, &now)?;
-            if do_counts_agree && repaired == 0 && is_settled {
-                return Ok(Survey { repairs, ..survey });
-            }
-            // Nothing stands at the first look. A socket that closed while it was repaired is one too
-            // many, and stands in the next look but one.
-            is_settled = repaired == 0;
-            repairs += repaired;
-            apart = now;
-        }
-        Ok(Survey {
-            repairs,
-            ..self.look()?.survey
-        })
-    }
+    Ok(looks.map(look).collect())
+}
 
-    /// Corrects what changed between a dump and its insertion, of which the programs saw nothing.
-    /// Returns the survey after which there is nothing to correct, if the witnesses agree in it.
-    ///
-    /// The counts do not show it: under churn their bounds are wider than what it takes.
-    fn catch_up(&self, probe: &Probe, taken_in: &[Listed]) -> Result<Option<Survey>, WitnessError> {
-        let mut apart = HashMap::new();
-        for _ in 0..LOOKS {
-            let Look { listed, survey, .. } = self.look()?;
-            let now = changes(probe, taken_in, &listed)?;
-            if now.is_empty() {
-                return Ok((survey.disagreement == 0).then_some(survey));
-            }
-            self.repair_what_stands(probe, &apart, &now)?;
-            apart = now;
+/// Reads the map of sockets once, for all of these that have to look at it.
+fn read_map(open: &mut [&mut Comparison<'_>]) {
+    let mut by_index: Vec<Option<Differences>> = Vec::new();
+    let mut probe = None;
+    for comparison in open.iter_mut() {
+        if let Some(look) = &mut comparison.look {
+            let index = comparison.endpoint.index() as usize;
+            by_index.resize_with(by_index.len().max(index + 1), || None);
+            by_index[index] = Some(Differences::of(mem::take(&mut look.listed)));
+            probe = probe.or(comparison.endpoint.probe());
         }
-        Ok(None)
     }
-
-    /// Repairs the differences that the last look has shown as well; returns how many.
-    fn repair_what_stands(
-        &self,
-        probe: &Probe,
-        apart: &HashMap<u64, Difference>,
-        now: &HashMap<u64, Difference>,
-    ) -> Result<u64, WitnessError> {
-        let mut repairs = 0;
-        for (cookie, difference) in now {
-            if apart
-                .get(cookie)
-                .is_some_and(|before| before.is_same(difference))
-            {
-                repairs += u64::from(self.repair(probe, *cookie, difference)?);
-            }
+    let Some(probe) = probe else {
+        return;
+    };
+    let read = probe.sockets().each(|cookie, socket| {
+        if let Some(Some(differences)) = by_index.get_mut(socket.target as usize) {
+            differences.meet(cookie, socket);
         }
-        Ok(repairs)
+    });
+    if let Err(error) = read {
+        let error = Arc::new(WitnessError::from(error));
+        for comparison in open {
+            comparison.fail(&error);
+        }
+        return;
     }
-
-    /// Lists the open sockets, and how far their number is from the programs' counts.
-    fn look(&self) -> Result<Look, WitnessError> {
-        let before = self.tally()?;
-        let listed = self.open_sockets()?;
-        let after = self.tally()?;
-        let mut states = HashMap::new();
-        for socket in &listed {
-            *states.entry(socket.state).or_insert(0) += 1;
+    for comparison in open {
+        let index = comparison.endpoint.index() as usize;
+        if let (Some(look), Some(Some(differences))) = (
+            comparison.look.take(),
+            by_index.get_mut(index).map(Option::take),
+        ) {
+            let now = differences.all();
+            comparison.attempt(|comparison| comparison.compared(probe, &look.survey, now));
         }
-        let disagreement = if self.has_programs() {
-            let established = states.get(&TCP_ESTABLISHED).copied().unwrap_or(0);
-            let open = listed.len() as u64;
-            let by_state = outside(
-                established,
-                before.opened,
-                after.left,
-                after.opened,
-                before.left,
-            );
-            let by_open = outside(
-                open,
-                before.opened,
-                after.closed,
-                after.opened,
-                before.closed,
-            );
-            if by_open == 0 { by_state } else { by_open }
-        } else {
-            0
-        };
-        let survey = Survey {
-            disagreement,
-            states,
+    }
+}
+
+/// One endpoint, while its witnesses are compared.
+struct Comparison<'a> {
+    endpoint: &'a Endpoint,
+    depth: Depth,
+    stage: Stage,
+    /// Looks of this stage so far.
+    looks: u32,
+    /// What the last look showed.
+    apart: HashMap<u64, Difference>,
+    repairs: u64,
+    /// The look that has to be held against the map of sockets.
+    look: Option<Look>,
+    outcome: Option<Outcome>,
+}
+
+enum Stage {
+    /// What was open before is not taken in.
+    New,
+    /// These were taken in. What changed between the list and the map is corrected: the programs saw
+    /// nothing of it, and the counts do not show it, since under churn their bounds are wider.
+    CatchingUp(Vec<Listed>),
+    /// Whether nothing had to be repaired after the last look.
+    Comparing { is_settled: bool },
+}
+
+impl<'a> Comparison<'a> {
+    fn new(endpoint: &'a Endpoint, depth: Depth) -> Self {
+        let is_new = depth == Depth::Seed && endpoint.has_programs();
+        Self {
+            endpoint,
+            depth,
+            stage: match is_new {
+                true => Stage::New,
+                false => Stage::Comparing { is_settled: false },
+            },
+            looks: 0,
+            apart: HashMap::new(),
             repairs: 0,
+            look: None,
+            outcome: None,
+        }
+    }
+
+    fn fail(&mut self, error: &Arc<WitnessError>) {
+        self.outcome = Some(Err(Arc::clone(error)));
+    }
+
+    fn attempt(&mut self, step: impl FnOnce(&mut Self) -> Result<(), WitnessError>) {
+        if let Err(error) = step(self) {
+            self.fail(&Arc::new(error));
+        }
+    }
+
+    fn end(&mut self, survey: Survey) {
+        let repairs = match self.depth {
+            // What closed between the dump and its insertion had to be removed again: no repair.
+            Depth::Seed => 0,
+            Depth::Counts | Depth::Sockets => self.repairs,
         };
-        let moments = [before, after].map(|tally| (tally.opened, tally.left, tally.closed));
-        Ok(Look {
-            listed,
-            survey,
-            is_exact: moments[0] == moments[1],
-        })
+        self.outcome = Some(Ok(Survey { repairs, ..survey }));
     }
 
-    /// Hands over every socket of this endpoint in the map of sockets.
-    fn each_tracked(
-        &self,
+    fn enter(&mut self, stage: Stage) {
+        self.stage = stage;
+        self.looks = 0;
+        self.apart.clear();
+    }
+
+    /// Takes in a look: it is the end, or another look follows, or the map has to be read.
+    fn looked(&mut self, look: Look) -> Result<(), WitnessError> {
+        let Some(probe) = self.endpoint.probe() else {
+            self.end(look.survey);
+            return Ok(());
+        };
+        match &self.stage {
+            Stage::New => {
+                let mut taken_in = look.listed;
+                let mut failure = None;
+                taken_in.retain(|socket| match self.endpoint.take_in(probe, *socket) {
+                    Ok(is_in) => is_in,
+                    Err(error) => {
+                        failure = Some(error);
+                        false
+                    }
+                });
+                self.enter(Stage::CatchingUp(taken_in));
+                failure.map_or(Ok(()), Err)
+            }
+            Stage::CatchingUp(taken_in) => {
+                let now = changes(probe, taken_in, &look.listed)?;
+                if now.is_empty() && look.survey.disagreement == 0 {
+                    self.end(look.survey);
+                } else if now.is_empty() || self.looks == LOOKS {
+                    self.enter(Stage::Comparing { is_settled: false });
+                } else {
+                    self.repair(probe, now)?;
+                }
+                Ok(())
+            }
+            Stage::Comparing { .. } => {
+                let are_counts_enough = self.depth != Depth::Sockets;
+                let is_exact = look.survey.disagreement == 0 && look.is_exact;
+                if is_exact && are_counts_enough || self.looks == LOOKS {
+                    self.end(look.survey);
+                } else {
+                    self.look = Some(look);
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Takes in how the last look differs from the map.
+    fn compared(
+        &mut self,
         probe: &Probe,
-        mut each: impl FnMut(u64, Socket),
-    ) -> Result<(), MapAccessError> {
-        probe.sockets().each(|cookie, socket| {
-            if socket.target == self.index() {
-                each(cookie, socket);
-            }
-        })
-    }
-
-    /// How the witnesses differ, socket by socket.
-    fn differences(&self, probe: &Probe) -> Result<HashMap<u64, Difference>, WitnessError> {
-        let listed = self.open_sockets()?;
-        let mut is_tracked = vec![false; listed.len()];
-        let mut differences = HashMap::new();
-        self.each_tracked(probe, |cookie, socket| {
-            let place = listed.binary_search_by_key(&cookie, |listed| listed.cookie);
-            let listed = place.ok().map(|place| {
-                is_tracked[place] = true;
-                listed[place]
-            });
-            if let Some(difference) = Difference::between(Some(socket), listed) {
-                differences.insert(cookie, difference);
-            }
-        })?;
-        for (listed, is_tracked) in listed.into_iter().zip(is_tracked) {
-            if !is_tracked {
-                differences.insert(listed.cookie, Difference::Untracked(listed));
-            }
+        survey: &Survey,
+        now: HashMap<u64, Difference>,
+    ) -> Result<(), WitnessError> {
+        let was_settled = matches!(self.stage, Stage::Comparing { is_settled: true });
+        let repaired = self.repair(probe, now)?;
+        if survey.disagreement == 0 && repaired == 0 && was_settled {
+            self.end(survey.clone());
         }
-        Ok(differences)
-    }
-
-    fn repair(
-        &self,
-        probe: &Probe,
-        cookie: u64,
-        difference: &Difference,
-    ) -> Result<bool, WitnessError> {
-        match difference {
-            Difference::Untracked(listed) => self.take_in(probe, *listed),
-            Difference::Gone(socket) => Ok(self.let_go(probe, cookie, socket)?),
-            Difference::WrongState(listed, socket) => {
-                Ok(self.let_go(probe, cookie, socket)? && self.take_in(probe, *listed)?)
-            }
-        }
-    }
-
-    /// Starts to track a socket of which nothing but its state is known.
-    fn take_in(&self, probe: &Probe, listed: Listed) -> Result<bool, WitnessError> {
-        let mut socket = Socket::found(self.index(), listed.state);
-        let mut counted = Tally::default();
-        Life::<Alone>::of(&mut socket, &mut counted).opened();
-        // Counted before it is inserted: from then on the programs may count its end.
-        self.adjust(&counted);
-        let inserted = probe.sockets().insert(listed.cookie, socket);
-        if !matches!(inserted, Ok(true)) {
-            self.unadjust(&counted);
-        }
-        // A full map is a loss that the programs count as well: the witnesses then stay apart.
-        Ok(inserted.unwrap_or(false))
-    }
-
-    /// Stops tracking every socket.
-    pub(super) fn let_all_go(&self, probe: &Probe) -> Result<(), MapAccessError> {
-        let mut tracked = Vec::new();
-        self.each_tracked(probe, |cookie, socket| tracked.push((cookie, socket)))?;
-        for (cookie, socket) in tracked {
-            self.let_go(probe, cookie, &socket)?;
-        }
+        // Nothing stands at the first look. A socket that closed while it was repaired is one too
+        // many, and stands in the next look but one.
+        self.stage = Stage::Comparing {
+            is_settled: repaired == 0,
+        };
         Ok(())
     }
 
-    /// Stops tracking a socket that is gone, as the programs would have when it closed.
-    fn let_go(&self, probe: &Probe, cookie: u64, socket: &Socket) -> Result<bool, MapAccessError> {
-        if !probe.sockets().remove(cookie)? {
-            return Ok(false);
-        }
-        let mut socket = *socket;
-        let mut counted = Tally::default();
-        let mut life = Life::<Alone>::of(&mut socket, &mut counted);
-        life.left(TCP_CLOSE);
-        life.closed();
-        self.adjust(&counted);
-        Ok(true)
-    }
-}
-
-/// The open sockets as both witnesses have them.
-struct Look {
-    /// As `sock_diag` lists them.
-    listed: Vec<Listed>,
-    /// How far their number is from the programs' counts.
-    survey: Survey,
-    /// Nothing came or went meanwhile: a single socket too many or too few would show.
-    is_exact: bool,
-}
-
-/// How the witnesses differ on one socket.
-enum Difference {
-    /// `sock_diag` lists it, the map has it not.
-    Untracked(Listed),
-    /// The map has it, `sock_diag` lists it not.
-    Gone(Socket),
-    /// Only one of them says that it is ESTABLISHED.
-    WrongState(Listed, Socket),
-}
-
-impl Difference {
-    fn between(tracked: Option<Socket>, listed: Option<Listed>) -> Option<Self> {
-        match (tracked, listed) {
-            (None, Some(listed)) => Some(Self::Untracked(listed)),
-            (Some(socket), None) => Some(Self::Gone(socket)),
-            (Some(socket), Some(listed)) => {
-                let differ = (socket.state == TCP_ESTABLISHED) != listed.is_established();
-                differ.then_some(Self::WrongState(listed, socket))
+    /// Repairs the differences that the last look has shown as well; returns how many.
+    fn repair(
+        &mut self,
+        probe: &Probe,
+        now: HashMap<u64, Difference>,
+    ) -> Result<u64, WitnessError> {
+        let mut repaired = 0;
+        for (cookie, difference) in &now {
+            let before = self.apart.get(cookie);
+            if before.is_some_and(|before| before.is_same(difference)) {
+                let is_repaired = self.endpoint.repair(probe, *cookie, difference)?;
+                repaired += u64::from(is_repaired);
             }
-            (None, None) => None,
         }
-    }
-
-    fn is_same(&self, other: &Self) -> bool {
-        std::mem::discriminant(self) == std::mem::discriminant(other)
-    }
-}
-
-/// How the witnesses differ on sockets that were taken in from an earlier dump, both in the order of
-/// cookies. Where the later dump has nothing new, no event can have been missed; only the rest is
-/// looked for in the map.
-fn changes(
-    probe: &Probe,
-    taken_in: &[Listed],
-    later: &[Listed],
-) -> Result<HashMap<u64, Difference>, MapAccessError> {
-    let mut later = later.iter().peekable();
-    let mut differences = HashMap::new();
-    for socket in taken_in {
-        while later.next_if(|next| next.cookie < socket.cookie).is_some() {}
-        let now = later.next_if(|next| next.cookie == socket.cookie).copied();
-        if now.is_some_and(|now| now.is_established() == socket.is_established()) {
-            continue;
-        }
-        if let Some(difference) = Difference::between(probe.sockets().get(socket.cookie)?, now) {
-            differences.insert(socket.cookie, difference);
-        }
-    }
-    Ok(differences)
-}
-
-/// How far a count that was taken between two reads is outside of what the reads allow.
-fn outside(count: u64, opened0: u64, ended1: u64, opened1: u64, ended0: u64) -> i64 {
-    let count = count.cast_signed();
-    let low = opened0.wrapping_sub(ended1).cast_signed();
-    let high = opened1.wrapping_sub(ended0).cast_signed();
-    if count < low {
-        count - low
-    } else {
-        (count - high).max(0)
+        self.apart = now;
+        self.looks += 1;
+        self.repairs += repaired;
+        Ok(repaired)
     }
 }

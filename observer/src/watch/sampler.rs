@@ -4,7 +4,8 @@
 //! It is a thread of its own, because each read is a system call that blocks, and because ten times
 //! a second and more are many: a task that blocks makes its runtime hand everything else to another
 //! thread and take it back, which costs several times what the sample does. What a sample costs is
-//! mostly to wake up for it, so there are fewer while nothing changes.
+//! mostly to wake up for it, so there are fewer while nothing changes. Around a claim there are close
+//! looks besides, which `close_look` plans: each is one system call.
 
 use std::{
     io,
@@ -14,12 +15,12 @@ use std::{
         mpsc::{self, Receiver, RecvTimeoutError, SyncSender},
     },
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use tokio::sync::oneshot;
 
-use super::{kernel::Kernel, target::Target};
+use super::{close_look::CloseLook, current::Current, kernel::Kernel, target::Target};
 
 /// Least and most between two samples of counts that change.
 const BEAT: RangeInclusive<Duration> = Duration::from_millis(20)..=Duration::from_millis(100);
@@ -28,37 +29,72 @@ const QUIET: u32 = 3;
 /// Between two samples where no program counts: each dumps the sockets.
 const DUMP: Duration = Duration::from_millis(250);
 
-/// A way to ask for a sample now, for as long as the sampler is there.
-pub(super) type Bell = Weak<SyncSender<()>>;
+/// Most wishes that wait. One that finds no room is not met: the samples at the beat are for all.
+const WISHES: usize = 256;
+
+/// What is wanted of the sampler.
+enum Wish {
+    /// A sample of all targets, now.
+    Sample,
+    /// Close looks at one of them.
+    Look {
+        target: Weak<Target>,
+        look: CloseLook,
+    },
+}
+
+/// A way to ask for samples, for as long as the sampler is there.
+#[derive(Clone)]
+pub(super) struct Bell(Weak<SyncSender<Wish>>);
+
+impl Bell {
+    /// Asks for a sample that is yet to begin.
+    pub(super) fn ring(&self) {
+        self.wish(Wish::Sample);
+    }
+
+    /// Asks for close looks at a target.
+    pub(super) fn look(&self, target: &Arc<Target>, look: CloseLook) {
+        let target = Arc::downgrade(target);
+        self.wish(Wish::Look { target, look });
+    }
+
+    fn wish(&self, wish: Wish) {
+        if let Some(wishes) = self.0.upgrade() {
+            let _ = wishes.try_send(wish);
+        }
+    }
+}
 
 /// The thread that samples; it ends when this is dropped.
 pub(super) struct Sampler {
-    _bell: Arc<SyncSender<()>>,
+    wishes: Arc<SyncSender<Wish>>,
     /// Its other end is the thread's.
     ended: oneshot::Receiver<()>,
 }
 
 impl Sampler {
-    /// Samples these targets from now on.
+    /// Samples the targets that are watched, from now on.
     ///
     /// # Errors
     /// When there can be no further thread.
-    pub(super) fn start(targets: Vec<Arc<Target>>, kernel: Arc<Kernel>) -> io::Result<Self> {
-        // One wish that was not met yet is as good as many.
-        let (bell, rung) = mpsc::sync_channel(1);
-        let bell = Arc::new(bell);
-        for target in &targets {
-            target.sampled_by(Arc::downgrade(&bell));
-        }
+    pub(super) fn start(current: Arc<Current>, kernel: Arc<Kernel>) -> io::Result<Self> {
+        let (wishes, wished) = mpsc::sync_channel(WISHES);
+        let wishes = Arc::new(wishes);
         let (sender, ended) = oneshot::channel::<()>();
         thread::Builder::new()
             .name("sampler".to_owned())
             .spawn(move || {
                 // Dropped however the thread ends.
                 let _sender = sender;
-                sample(&targets, &kernel, &rung);
+                sample(&current, &kernel, &wished);
             })?;
-        Ok(Self { _bell: bell, ended })
+        Ok(Self { wishes, ended })
+    }
+
+    /// A way to ask it for samples.
+    pub(super) fn bell(&self) -> Bell {
+        Bell(Arc::downgrade(&self.wishes))
     }
 
     /// Waits until the thread has ended, which it does not by itself.
@@ -68,27 +104,79 @@ impl Sampler {
     }
 }
 
-fn sample(targets: &[Arc<Target>], kernel: &Kernel, rung: &Receiver<()>) {
-    let beat = beat(targets);
+fn sample(current: &Current, kernel: &Kernel, wished: &Receiver<Wish>) {
+    let mut looks: Vec<Looking> = Vec::new();
+    let mut due = Instant::now();
     loop {
-        let changed = targets.iter().filter(|target| target.sample()).count();
-        kernel.flush_log();
-        let pause = match kernel.probe() {
-            None => DUMP,
-            Some(_) if changed > 0 => beat,
-            Some(_) => beat * QUIET,
+        if due <= Instant::now() {
+            let targets = &current.get().targets;
+            let changed = targets.iter().filter(|target| target.sample()).count();
+            kernel.flush_log();
+            let pause = match kernel.probe() {
+                None => DUMP,
+                Some(_) if changed > 0 => beat(targets),
+                Some(_) => beat(targets) * QUIET,
+            };
+            due = Instant::now() + pause;
+        }
+        looks.retain_mut(Looking::go_on);
+        let next = looks
+            .iter()
+            .map(|looking| looking.next)
+            .fold(due, Instant::min);
+        let wish = match wished.recv_timeout(next.saturating_duration_since(Instant::now())) {
+            Ok(wish) => Some(wish),
+            Err(RecvTimeoutError::Timeout) => None,
+            Err(RecvTimeoutError::Disconnected) => return,
         };
-        if rung.recv_timeout(pause) == Err(RecvTimeoutError::Disconnected) {
-            return;
+        // One sample is for all who want one by now.
+        for wish in wish.into_iter().chain(wished.try_iter()) {
+            match wish {
+                Wish::Sample => due = Instant::now(),
+                Wish::Look { target, look } => {
+                    let next = look.next(Instant::now());
+                    looks.extend(next.map(|next| Looking { target, look, next }));
+                }
+            }
         }
     }
 }
 
-/// Between two samples of counts that change: a tenth of the shortest `settle`. A check's window
+/// A close look that is not over.
+struct Looking {
+    target: Weak<Target>,
+    look: CloseLook,
+    next: Instant,
+}
+
+impl Looking {
+    /// Looks, if it is time to. Returns whether there is more to come.
+    fn go_on(&mut self) -> bool {
+        let now = Instant::now();
+        if self.next > now {
+            return true;
+        }
+        let Some(target) = self.target.upgrade() else {
+            return false;
+        };
+        target.glance();
+        let next = self.look.after(now);
+        self.next = next.unwrap_or(now);
+        next.is_some()
+    }
+}
+
+/// Between two samples of counts that change: a tenth of the shortest `settle`, which may be yet to
+/// be learnt. A check's window
 /// begins at a sample, so this is by how much it is longer than it need be, and its interval wider.
 /// Counts that do not change are the same at every moment between two samples.
 fn beat(targets: &[Arc<Target>]) -> Duration {
-    let settles = targets.iter().map(|target| target.config.settle);
+    let settles = targets
+        .iter()
+        .map(|target| match target.config.learns_settle {
+            true => Duration::ZERO,
+            false => target.config.settle,
+        });
     let tenth = settles.min().unwrap_or_default() / 10;
     tenth.clamp(*BEAT.start(), *BEAT.end())
 }

@@ -1,20 +1,20 @@
 //! One target: its samples, its claim, and what was last found. Its checks are in `judging`.
 
 use std::{
-    sync::{Arc, Mutex, OnceLock, Weak},
+    sync::{Arc, Mutex, OnceLock},
     time::{Duration, Instant},
 };
 
 use tokio::sync::{Notify, mpsc};
 
 use super::{
-    endpoint::WitnessError, endpoints::Endpoints, judging::COMPARED_WITHIN, kernel::Kernel, lock,
-    observation::Observation, sampler::Bell, unheard::Heard,
+    close_look::CloseLook, endpoint::WitnessError, endpoints::Endpoints, judging::COMPARED_WITHIN,
+    kernel::Kernel, lock, observation::Observation, sampler::Bell, unheard::Heard,
 };
 use crate::{
     check::{
-        ClosingSockets, Confirmation, History, Judge, Lives, Record, Rules, Sample, Samples,
-        Suspects, TooWide, pause_before_recheck,
+        ClosingSockets, Confirmation, Glance, History, Judge, Learner, Lives, Record, Rules,
+        Sample, Samples, Settling, Suspects, TooWide, pause_before_recheck,
     },
     claim::{Claimant, Reading},
     config::{self, Bound, Counts as Counted},
@@ -22,6 +22,12 @@ use crate::{
 
 /// Most readings that wait for their window to end; at most one a check, so `settle` bounds it.
 const READINGS: usize = 8_192;
+
+/// A look that took longer does not say when it was.
+const LONGEST_GLANCE: Duration = Duration::from_micros(200);
+
+/// Where connections are so few that hardly one comes within this, the samples say enough.
+const LONGEST_BEAT: Duration = Duration::from_millis(20);
 
 /// Until the counts were sampled for the first time.
 const FIRST_SAMPLES: Duration = Duration::from_millis(250);
@@ -45,9 +51,13 @@ pub(super) struct State {
     pub(super) samples: Samples,
     pub(super) epoch: u64,
     pub(super) judge: Judge,
+    pub(super) learner: Learner,
+    pub(super) settling: Settling,
     pub(super) closing: ClosingSockets,
     /// The cookies of the sockets that listened when there last were any.
     pub(super) listening: Vec<u64>,
+    /// When the processes of the claim's pages were started, as they last said.
+    pub(super) starts: Vec<f64>,
     pub(super) history: History,
     /// What the last look found of sockets that were not heard, when it began and how long it took.
     pub(super) listened: Option<(Heard, Instant, Duration)>,
@@ -81,11 +91,17 @@ impl Target {
                 samples: Samples::new(keep),
                 epoch: 0,
                 judge: Judge::new(rules),
+                learner: Learner::new(config.settle),
+                settling: match config.learns_settle {
+                    true => Settling::learning(config.settle),
+                    false => Settling::declared(config.settle),
+                },
                 closing: ClosingSockets::default(),
                 listening: Vec::new(),
+                starts: Vec::new(),
                 history: History::default(),
                 listened: None,
-                last: Observation::none(),
+                last: Observation::none(config.settle),
             }),
             config,
             endpoints,
@@ -109,6 +125,11 @@ impl Target {
         lock(&self.state).history.iter().copied().collect()
     }
 
+    /// How far from the kernel's moment the service may count, as it is now.
+    pub(super) fn settle(&self) -> Duration {
+        lock(&self.state).settling.now()
+    }
+
     /// What all targets share of the kernel.
     #[must_use]
     pub fn kernel(&self) -> &Kernel {
@@ -123,9 +144,8 @@ impl Target {
 
     /// Asks for a sample that is yet to begin.
     pub(super) fn ring(&self) {
-        if let Some(sampler) = self.sampler.get().and_then(Weak::upgrade) {
-            // It is full if another waits already, for a sample that is yet to begin.
-            let _ = sampler.try_send(());
+        if let Some(sampler) = self.sampler.get() {
+            sampler.ring();
         }
     }
 
@@ -175,6 +195,48 @@ impl Target {
         has_changed
     }
 
+    /// Counts between two samples what opened and ended, where that costs little.
+    pub(super) fn glance(&self) {
+        let began = Instant::now();
+        let epoch = self.endpoints.epoch();
+        // Without the accept queue, for which the sockets would have to be listed.
+        let Ok((_, counts)) = self.endpoints.count(match self.config.counts {
+            Counted::Accepted => Counted::Established,
+            counted => counted,
+        }) else {
+            // The next sample meets the same error, and tells.
+            return;
+        };
+        let took = began.elapsed();
+        let mut state = lock(&self.state);
+        if took < LONGEST_GLANCE && state.epoch == epoch && epoch == self.endpoints.epoch() {
+            state.samples.glance(Glance {
+                at: began + took / 2,
+                opened: counts.opened,
+                ended: counts.ended,
+            });
+        }
+    }
+
+    /// Plans close looks for a claim that is to be read at `due` or a little later; returns when.
+    fn look_closely(self: &Arc<Self>, due: Instant) -> Instant {
+        let has_programs = self.endpoints.has_programs();
+        let Some(sampler) = self.sampler.get().filter(|_| has_programs) else {
+            return due;
+        };
+        let (lags, rate) = {
+            let state = lock(&self.state);
+            (state.learner.nearest_lags(), state.samples.rate())
+        };
+        let longest = self.config.interval / 2;
+        let planned = CloseLook::plan(&lags, due, rate, LONGEST_BEAT, longest);
+        let Some((look, read)) = planned.filter(|_| self.config.bound == Bound::Exact) else {
+            return due;
+        };
+        sampler.look(self, look);
+        read
+    }
+
     /// How long those lived that have ended, where the programs count that: connections from
     /// ESTABLISHED to CLOSE, WebSockets from their upgrade to the first sign of their end.
     fn read_lives(&self) -> Option<Lives> {
@@ -199,16 +261,26 @@ impl Target {
         let first = tokio::time::Instant::now() + self.config.settle + FIRST_SAMPLES + offset;
         let mut beat = tokio::time::interval_at(first, self.config.interval);
         beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut last = None;
         loop {
             tokio::select! {
                 _ = beat.tick() => {}
                 () = self.recheck.notified() => {
-                    let Self { config, .. } = &*self;
-                    let pause = pause_before_recheck(config.settle, config.interval);
+                    let pause = pause_before_recheck(self.settle(), self.config.interval);
                     tokio::time::sleep(pause).await;
                 }
             }
-            if readings.send(claimant.read().await).await.is_err() {
+            let due = self.look_closely(Instant::now());
+            tokio::time::sleep_until(due.into()).await;
+            let reading = claimant.read().await;
+            let sampled = reading.sampled();
+            // What Prometheus has is the same until it scrapes again: said twice, it is no second
+            // word of the service.
+            if sampled.is_some() && sampled == last {
+                continue;
+            }
+            last = sampled;
+            if readings.send(reading).await.is_err() {
                 return;
             }
         }

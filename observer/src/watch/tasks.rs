@@ -3,13 +3,15 @@
 
 use std::collections::HashMap;
 
-use tokio::task::{Id, JoinError, JoinSet};
+use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
 
 /// Tasks that run for as long as this lives.
 #[derive(Debug, Default)]
 pub struct Tasks {
     set: JoinSet<()>,
     purposes: HashMap<Id, String>,
+    /// Those of a target, by its name.
+    of_targets: HashMap<String, Vec<AbortHandle>>,
 }
 
 /// A task has ended, so that what it was for is no longer done.
@@ -33,17 +35,42 @@ impl Tasks {
         self.purposes.insert(id, purpose.into());
     }
 
-    /// Waits for the first task that ends; for ever where there is none.
+    /// The same, of a target: until [`Self::stop`].
+    pub fn spawn_for(
+        &mut self,
+        target: &str,
+        purpose: &str,
+        task: impl Future<Output = ()> + Send + 'static,
+    ) {
+        let handle = self.set.spawn(task);
+        self.purposes
+            .insert(handle.id(), format!("{purpose} {target}"));
+        let of_target = self.of_targets.entry(target.to_owned()).or_default();
+        of_target.push(handle);
+    }
+
+    /// Stops what was started for a target.
+    pub fn stop(&mut self, target: &str) {
+        for task in self.of_targets.remove(target).unwrap_or_default() {
+            task.abort();
+        }
+    }
+
+    /// Waits for the first task that ends and was not stopped; for ever where there is none.
     pub async fn ended(&mut self) -> TaskEnded {
-        let Some(ended) = self.set.join_next_with_id().await else {
-            return std::future::pending().await;
-        };
-        let (id, panic) = match ended {
-            Ok((id, ())) => (id, None),
-            Err(error) => (error.id(), Some(error)),
-        };
-        let purpose = self.purposes.remove(&id).unwrap_or_default();
-        TaskEnded { purpose, panic }
+        loop {
+            let Some(ended) = self.set.join_next_with_id().await else {
+                return std::future::pending().await;
+            };
+            let (id, panic) = match ended {
+                Ok((id, ())) => (id, None),
+                Err(error) => (error.id(), Some(error)),
+            };
+            let purpose = self.purposes.remove(&id).unwrap_or_default();
+            if !panic.as_ref().is_some_and(JoinError::is_cancelled) {
+                return TaskEnded { purpose, panic };
+            }
+        }
     }
 }
 
@@ -67,6 +94,8 @@ mod tests {
             "{text}"
         );
 
+        tasks.spawn_for("chat", "judges", std::future::pending());
+        tasks.stop("chat");
         tasks.spawn("returns", async {});
         let text = Chain(&tasks.ended().await).to_string();
         assert!(

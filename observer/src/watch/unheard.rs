@@ -4,7 +4,7 @@
 //! sent it. `sock_diag` says how many bytes a socket has sent. Where it says more than none of a
 //! socket on which the programs have seen nothing, the socket may be a WebSocket or not.
 
-use observer_ebpf::{Socket, flags};
+use observer_ebpf::{Socket, Tally, flags};
 
 use super::endpoint::{Endpoint, WitnessError};
 
@@ -21,6 +21,15 @@ pub struct Heard {
 }
 
 impl Heard {
+    /// Where nobody could look: each open socket may be one that was not heard.
+    pub(super) const fn of_none(tally: &Tally) -> Self {
+        Self {
+            heard: 0,
+            unheard: tally.opened.saturating_sub(tally.closed),
+            closed: tally.unseen_closed,
+        }
+    }
+
     /// Those of two endpoints.
     pub(super) const fn plus(self, other: Self) -> Self {
         Self {

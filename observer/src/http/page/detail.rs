@@ -85,6 +85,18 @@ fn figures(report: &TargetReport, now: SystemTime) -> Markup {
                     (words::drift(report.drift).map_or_else(unknown, |drift| html! { (drift) }))
                 }
             }
+            @if let Some(likely) = report.likely {
+                div {
+                    dt { "Likely drift" }
+                    dd #figure-likely { (words::range(likely.low, likely.high)) }
+                }
+            }
+            @if let Some(resolution) = report.resolution {
+                div {
+                    dt { "Would not show, up to" }
+                    dd #figure-resolution { (words::count(resolution.cast_signed())) }
+                }
+            }
             @if let (Some(at), Some(ago)) = (&report.since, ago(report.since.as_ref(), now)) {
                 div {
                     dt { "Since " (moment(at, now)) }

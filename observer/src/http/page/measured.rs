@@ -23,6 +23,9 @@ pub(super) fn how(target: &Target, report: &TargetReport) -> Markup {
                 dt { "The claim" }
                 dd {
                     code { (config.claim) } " at "
+                    @if let Some(command) = &config.claim_command {
+                        code { (command.program) }
+                    }
                     @for (index, url) in config.gauge_url.iter().enumerate() {
                         @if index > 0 { ", " }
                         code { (url) }
@@ -37,6 +40,18 @@ pub(super) fn how(target: &Target, report: &TargetReport) -> Markup {
                     Some(0) => { dt { "Witnesses" } dd { "agree" } }
                     Some(sockets) => { dt { "Witnesses" } dd { "differ by " (sockets) " sockets" } }
                     None => {}
+                }
+                @if let Some(likely) = report.likely {
+                    dt { "Likely drift" }
+                    dd { (likely) }
+                }
+                @if let Some(lag) = report.lag {
+                    dt { "Lag, as learnt" }
+                    dd { (lag) }
+                }
+                @if let Some(settle) = report.settle_seconds {
+                    dt { "Settle" }
+                    dd { (words::seconds(settle)) }
                 }
                 @if let Some(failure) = &report.failure {
                     dt { "Last scrape" }

@@ -15,33 +15,32 @@ pub(super) fn sign(verdict: &str) -> &'static str {
     }
 }
 
-/// Sorts the worst first: wrong by most, then suspected, then what cannot be judged.
+/// Sorts the worst first: wrong by most, then suspected, likely wrong, and what cannot be judged.
 pub(super) fn rank(report: &TargetReport) -> (u8, Reverse<u64>) {
-    let class = match &*report.verdict {
-        "over" | "under" => 0,
-        "unsettled" => 1,
-        "blind" => 2,
-        _ => 3,
-    };
-    (class, Reverse(report.drift.unwrap_or(0).unsigned_abs()))
+    (
+        report.rank(),
+        Reverse(report.drift.unwrap_or(0).unsigned_abs()),
+    )
 }
 
 /// All targets in one sentence.
 pub(super) fn headline<'a>(reports: impl Iterator<Item = &'a TargetReport>) -> String {
-    let (mut all, mut wrong, mut suspected, mut blind) = (0, 0, 0, 0);
+    let (mut all, mut wrong, mut suspected, mut likely, mut blind) = (0, 0, 0, 0, 0);
     for report in reports {
         all += 1;
         match &*report.verdict {
             "over" | "under" => wrong += 1,
             "unsettled" => suspected += 1,
+            _ if report.is_likely_wrong() => likely += 1,
             "blind" => blind += 1,
             _ => {}
         }
     }
-    let (some, plural, singular) = match (wrong, suspected, blind) {
-        (0, 0, 0) if all == 0 => return "No gauge is watched".to_owned(),
-        (0, 0, 0) => (all, "agree with the kernel", "agrees with the kernel"),
-        (0, 0, _) => (blind, "cannot be judged", "cannot be judged"),
+    let (some, plural, singular) = match (wrong, suspected, likely, blind) {
+        (0, 0, 0, 0) if all == 0 => return "No gauge is watched".to_owned(),
+        (0, 0, 0, 0) => (all, "agree with the kernel", "agrees with the kernel"),
+        (0, 0, 0, _) => (blind, "cannot be judged", "cannot be judged"),
+        (0, 0, _, _) => (likely, "are likely wrong", "is likely wrong"),
         (0, ..) => (
             suspected,
             "have a drift that is not confirmed yet",
@@ -130,6 +129,15 @@ pub(super) fn drift(drift: Option<i64>) -> Option<String> {
     })
 }
 
+/// The least and the greatest drift, each with its sign.
+pub(super) fn range(low: i64, high: i64) -> String {
+    let signed = |bound| drift(Some(bound)).unwrap_or_default();
+    match low == high {
+        true => signed(low),
+        false => format!("{} to {}", signed(low), signed(high)),
+    }
+}
+
 /// What the gauge says; a service may claim a fraction.
 pub(super) fn claim(report: &TargetReport) -> String {
     match report.claim {
@@ -158,6 +166,40 @@ pub(super) fn seconds(seconds: f64) -> String {
 mod tests {
     use super::*;
 
+    fn report(verdict: &str, likely: Option<(i64, i64)>) -> TargetReport {
+        let likely = likely.map(
+            |(low, high)| serde_json::json!({"drift": low, "low": low, "high": high, "checks": 20}),
+        );
+        let report = serde_json::json!({
+            "name": "it", "sentence": "it: says.", "verdict": verdict, "drift": 0, "likely": likely,
+            "counts": "websocket", "backend": "ebpf", "listen": ":3000", "checks": 20,
+        });
+        serde_json::from_value(report).unwrap()
+    }
+
+    #[test]
+    fn what_is_likely_wrong_comes_after_what_is_suspected_and_before_what_cannot_be_judged() {
+        let ranks = [
+            ("over", Some((3, 5))),
+            ("unsettled", None),
+            ("agree", Some((3, 5))),
+            ("blind", None),
+            ("agree", Some((-3, 5))),
+        ]
+        .map(|(verdict, likely)| rank(&report(verdict, likely)).0);
+        assert_eq!(ranks, [0, 1, 2, 3, 4]);
+        let likely = report("agree", Some((-5, -3)));
+        let headline = |reports: &[&TargetReport]| headline(reports.iter().copied());
+        assert_eq!(headline(&[&likely]), "The gauge is likely wrong");
+        let honest = report("agree", None);
+        assert_eq!(
+            headline(&[&likely, &honest]),
+            "1 of 2 gauges is likely wrong"
+        );
+        let over = report("over", None);
+        assert_eq!(headline(&[&likely, &over]), "1 of 2 gauges is wrong");
+    }
+
     #[test]
     fn numbers_are_written_for_people() {
         assert_eq!(count(0), "0");
@@ -170,6 +212,8 @@ mod tests {
         assert_eq!(band(Some(3), Some(3)).as_deref(), Some("3"));
         assert_eq!(band(Some(3), Some(5)).as_deref(), Some("3 to 5"));
         assert_eq!(band(None, Some(5)), None);
+        assert_eq!(range(-3, 5), "−3 to +5");
+        assert_eq!(range(0, 0), "0");
     }
 
     #[test]

@@ -140,10 +140,26 @@ fn figures(report: &TargetReport) -> Vec<Line<'static>> {
         number(report.held)
     );
     let mut lines = vec![Line::from(compared), Line::from(classes)];
+    lines.extend(likely(report).map(Line::from));
     if let Some(failure) = &report.failure {
         lines.push(Line::from(format!("last failure: {failure}")));
     }
     lines
+}
+
+/// What is likely beside what is sure, and what would not show, where either is known.
+fn likely(report: &TargetReport) -> Option<String> {
+    let mut parts = Vec::new();
+    if let Some(likely) = report.likely {
+        parts.push(format!("likely drift {likely}"));
+    }
+    if let Some(lag) = report.lag {
+        parts.push(format!("lag: {lag}"));
+    }
+    if let Some(resolution) = report.resolution.filter(|resolution| *resolution > 0) {
+        parts.push(format!("would not show: up to {resolution}"));
+    }
+    (!parts.is_empty()).then(|| parts.join("   "))
 }
 
 fn suspects_title(report: &TargetReport) -> String {

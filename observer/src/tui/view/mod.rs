@@ -20,6 +20,7 @@ use super::{
     palette::Palette,
     state::{State, View},
 };
+use crate::printable::is_control;
 
 /// Below this, only what matters most is drawn.
 const SMALL: u16 = 12;
@@ -59,9 +60,10 @@ fn scrub(buffer: &mut Buffer) {
     }
 }
 
+/// In a cell nothing may be without width, nor end a line, besides what no terminal is to obey.
 fn is_unprintable(char: char) -> bool {
-    char.is_control()
-        || matches!(char, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
+    is_control(char)
+        || matches!(char, '\u{200b}'..='\u{200d}' | '\u{2028}' | '\u{2029}' | '\u{2060}'..='\u{2065}' | '\u{feff}')
 }
 
 fn title<'a>(state: &'a State, palette: Palette, width: u16, now: Instant) -> Line<'a> {

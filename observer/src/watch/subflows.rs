@@ -1,0 +1,36 @@
+//! Sockets that are no connections of their own: the further subflows of MPTCP (RFC 8684).
+//!
+//! A service that listens with MPTCP, as Go's do by default, may get a connection over several paths.
+//! The kernel has a TCP socket for each, and the service one connection. All of them have the file of
+//! that connection: the same inode (`mptcp_sock_graft()` of `net/mptcp/protocol.h`), which two sockets
+//! of other protocols never have.
+
+use super::{
+    endpoint::{Endpoint, WitnessError},
+    endpoints::Endpoints,
+};
+
+impl Endpoint {
+    /// Open sockets that are further subflows.
+    ///
+    /// # Errors
+    /// When there is no complete dump.
+    pub fn subflows(&self) -> Result<u64, WitnessError> {
+        let mut inodes = self.details(|entry| entry.inode != 0, |entry, _| entry.inode)?;
+        let sockets = inodes.len();
+        inodes.sort_unstable();
+        inodes.dedup();
+        Ok((sockets - inodes.len()) as u64)
+    }
+}
+
+impl Endpoints {
+    /// Those of all of them.
+    ///
+    /// # Errors
+    /// When there is no complete dump.
+    pub(super) fn subflows(&self) -> Result<u64, WitnessError> {
+        self.iter()
+            .try_fold(0, |all, endpoint| Ok(all + endpoint.subflows()?))
+    }
+}
