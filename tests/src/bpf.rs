@@ -105,25 +105,15 @@ impl Withheld {
     /// # Errors
     /// The process has no map of ports with this port in it, or `bpftool` fails.
     pub fn begin(observer: u32, port: u16) -> Result<Self> {
-        for map in Objects::of_process(observer)?.maps {
-            let map = map.to_string();
-            if bpftool(&["map", "show", "id", &map])?["name"] != "PORTS" {
-                continue;
-            }
-            let found = bpftool(&["map", "lookup", "id", &map, "key", "0", "0", "0", "0"])?;
-            let bytes = found["value"].as_array().into_iter().flatten();
-            let ports: Vec<String> = bytes
-                .filter_map(|byte| byte.as_str().map(str::to_owned))
-                .collect();
-            let mut without = ports.clone();
-            let place = without.get_mut(usize::from(port)).context("no such port")?;
-            ensure!(*place != "0x00", "the observer does not watch {port}");
-            "0x00".clone_into(place);
-            let withheld = Self { map, ports };
-            withheld.write(&without)?;
-            return Ok(withheld);
-        }
-        bail!("process {observer} has no map of ports")
+        let map = map_of(observer, "PORTS")?;
+        let ports = bytes(&lookup(&map)?["value"]);
+        let mut without = ports.clone();
+        let place = without.get_mut(usize::from(port)).context("no such port")?;
+        ensure!(*place != "0x00", "the observer does not watch {port}");
+        "0x00".clone_into(place);
+        let withheld = Self { map, ports };
+        withheld.write(&without)?;
+        Ok(withheld)
     }
 
     /// They are shown everything again.
@@ -135,11 +125,51 @@ impl Withheld {
     }
 
     fn write(&self, ports: &[String]) -> Result<()> {
-        let mut arguments = vec!["map", "update", "id", &self.map];
-        arguments.extend(["key", "0", "0", "0", "0", "value"]);
-        arguments.extend(ports.iter().map(String::as_str));
-        bpftool(&arguments).map(drop)
+        update(&self.map, ports)
     }
+}
+
+/// The programs of this process have failed to read the kernel's memory once, on each CPU: an event was
+/// lost, and nobody knows of which target.
+///
+/// # Errors
+/// The process has no map of losses, or `bpftool` fails.
+pub fn lose_an_event(observer: u32) -> Result<()> {
+    let map = map_of(observer, "LOSSES")?;
+    let mut losses = bytes(&lookup(&map)?["values"][0]["value"]);
+    // The last of five counts of 64 bits, whose lowest byte comes first.
+    let read_failed = losses.get_mut(4 * 8).context("no such count")?;
+    "0x01".clone_into(read_failed);
+    update(&map, &losses)
+}
+
+/// The id of the process' map with this name.
+fn map_of(process: u32, name: &str) -> Result<String> {
+    for map in Objects::of_process(process)?.maps {
+        let map = map.to_string();
+        if bpftool(&["map", "show", "id", &map])?["name"] == name {
+            return Ok(map);
+        }
+    }
+    bail!("process {process} has no map {name}")
+}
+
+/// The value of the key 0.
+fn lookup(map: &str) -> Result<Value> {
+    bpftool(&["map", "lookup", "id", map, "key", "0", "0", "0", "0"])
+}
+
+fn update(map: &str, value: &[String]) -> Result<()> {
+    let mut arguments = vec!["map", "update", "id", map];
+    arguments.extend(["key", "0", "0", "0", "0", "value"]);
+    arguments.extend(value.iter().map(String::as_str));
+    bpftool(&arguments).map(drop)
+}
+
+fn bytes(value: &Value) -> Vec<String> {
+    let bytes = value.as_array().into_iter().flatten();
+    let bytes = bytes.filter_map(|byte| byte.as_str().map(str::to_owned));
+    bytes.collect()
 }
 
 /// Whether `bpftool` is there.

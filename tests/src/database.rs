@@ -40,6 +40,26 @@ impl Database {
         self.directory.path().join("relay.db")
     }
 
+    /// Has the database execute a statement, past the server; returns the first value that it answers.
+    ///
+    /// # Errors
+    /// `python3` or `psql` cannot be started, or the statement fails.
+    pub fn execute(&self, statement: &str) -> Result<String> {
+        let mut command = if self.is_sqlite() {
+            let mut command = Command::new("python3");
+            command.args(["-c", SQLITE_EXECUTE]).arg(self.file());
+            command
+        } else {
+            let mut command = Command::new("psql");
+            command.args(["-qtA", "-v", "ON_ERROR_STOP=1", &self.url, "-c"]);
+            command
+        };
+        let output = command.arg(statement).output().context("start it")?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "{statement}: {said}");
+        Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    }
+
     /// Locks the table of messages, or the whole file, until the value is dropped: every statement
     /// on it waits.
     ///
@@ -79,8 +99,15 @@ print('locked', flush=True)
 sys.stdin.read()
 ";
 
+const SQLITE_EXECUTE: &str = "
+import sqlite3, sys
+database = sqlite3.connect(sys.argv[1], timeout=20, isolation_level=None)
+row = database.execute(sys.argv[2]).fetchone()
+print(row[0] if row else '')
+";
+
 const POSTGRES_LOCK: &str = "
-(echo \"begin; lock table messages, accounts in access exclusive mode; select 'locked';\"; cat) |
+(echo \"begin; lock table messages, accounts, attachments in access exclusive mode; select 'locked';\"; cat) |
     exec psql -qtA \"$1\"
 ";
 

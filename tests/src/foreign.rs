@@ -257,6 +257,11 @@ impl Service {
         self.wait().await
     }
 
+    /// The id of its process; of several the first.
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
     /// Sends it a signal, and its workers.
     ///
     /// # Errors

@@ -5,8 +5,8 @@
 //! to the segment ([`scripted`]), makes claims ([`claim_page`]), reads `/metrics` pages ([`scrape`])
 //! or has Prometheus do it ([`prometheus`]), looks at the kernel by other people's tools ([`ss`],
 //! [`bpf`]) and at pages by a browser ([`browser`]), listens to streams ([`events`]), waits within
-//! bounds ([`wait`]), comes in two sizes where a test takes long ([`campaign`]) and records what
-//! could not be tested here ([`skip`]). It links neither the observer nor the server: tests meet
+//! bounds ([`wait`]), rolls dice that fall the same way again ([`dice`]), comes in two sizes where a
+//! test takes long ([`campaign`]) and records what could not be tested here ([`skip`]). It links neither the observer nor the server: tests meet
 //! them where users do. Errors are told in full, since nobody sees a test fail at leisure.
 
 pub mod bpf;
@@ -15,6 +15,7 @@ pub mod cable;
 pub mod campaign;
 pub mod claim_page;
 pub mod database;
+pub mod dice;
 pub mod events;
 pub mod foreign;
 pub mod honest;
@@ -33,5 +34,6 @@ pub mod skip;
 pub mod ss;
 pub mod terminal;
 pub mod wait;
+pub mod watched;
 
 pub use skip::{kernel_or_skip, skip};

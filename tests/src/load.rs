@@ -14,9 +14,11 @@ use anyhow::{Context as _, Result};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 mod connection;
+mod flow;
 mod source;
 
 use connection::Connection;
+pub use flow::{Flow, Rate};
 pub use source::Sources;
 
 /// What is spoken on a connection.

@@ -2,7 +2,6 @@
 //!
 //! It is met where users meet it: its configuration file, its log, `/metrics` and the API.
 
-use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -12,62 +11,15 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::process::{Process, binary};
+use crate::process::{Process, Signal, binary};
 use crate::scrape::{self, Page};
+use crate::watched::text_of;
 use crate::{http, wait};
+
+pub use crate::watched::Watched;
 
 /// Long enough for a machine that others build on.
 pub const BOUND: Duration = Duration::from_secs(20);
-
-/// A `[[target]]` of the configuration file.
-#[derive(Debug, Clone)]
-pub struct Watched {
-    /// Its name.
-    pub name: &'static str,
-    text: String,
-}
-
-impl Watched {
-    /// A target that is checked every 100 ms; `settle` is 200 ms. On a slow machine both are longer.
-    pub fn new(name: &'static str, listen: &str, gauge_url: &str) -> Self {
-        let text = String::new();
-        let ms = |ms: u32| format!("{}ms", ms * wait::slowness());
-        Self { name, text }
-            .with("name", name)
-            .with("listen", listen)
-            .with_urls(&[gauge_url])
-            .with("interval", &ms(100))
-            .with("scrape-timeout", &ms(100))
-            .with("settle", &ms(200))
-    }
-
-    /// With a setting of its own, which replaces the one before.
-    #[must_use]
-    pub fn with(self, key: &str, value: &str) -> Self {
-        // Values here hold neither quotes nor backslashes.
-        self.with_toml(key, &format!("'{value}'"))
-    }
-
-    /// With a claim that is the sum of these pages'.
-    #[must_use]
-    pub fn with_urls(self, urls: &[&str]) -> Self {
-        self.with_toml("gauge-url", &format!("['{}']", urls.join("', '")))
-    }
-
-    /// With a setting of its own that is written in TOML.
-    #[must_use]
-    pub fn with_toml(mut self, key: &str, value: &str) -> Self {
-        let start = format!("{key} = ");
-        let mut text = String::new();
-        for line in self.text.lines().filter(|line| !line.starts_with(&start)) {
-            text.push_str(line);
-            text.push('\n');
-        }
-        let _ = writeln!(text, "{key} = {value}");
-        self.text = text;
-        self
-    }
-}
 
 /// Open connections by class.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -97,13 +49,16 @@ pub struct Checks {
     pub blind: u64,
 }
 
+/// The name of its configuration file.
+const FILE: &str = "observer.toml";
+
 /// An `observer run` with its configuration.
 #[derive(Debug)]
 pub struct Observer {
     /// The process.
     pub process: Process,
     url: String,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 /// An observer that has ended by itself.
@@ -130,11 +85,7 @@ impl Prepared {
     /// # Errors
     /// No temporary directory can be written.
     pub fn new(targets: &[Watched], flags: &[&str]) -> Result<Self> {
-        let text: String = targets
-            .iter()
-            .map(|target| format!("[[target]]\n{}\n", target.text))
-            .collect();
-        Self::of_text(&text, flags)
+        Self::of_text(&text_of(targets), flags)
     }
 
     /// As [`Self::new`], with the text of the configuration file.
@@ -144,7 +95,7 @@ impl Prepared {
     pub fn of_text(text: &str, flags: &[&str]) -> Result<Self> {
         let folder = TempDir::new().context("make a temporary directory")?;
         open_to_all(folder.path())?;
-        let file = folder.path().join("observer.toml");
+        let file = folder.path().join(FILE);
         fs::write(&file, text).with_context(|| format!("write {}", file.display()))?;
         let mut arguments = vec!["--config".to_owned(), file.display().to_string()];
         // Any port: the log says which.
@@ -191,7 +142,7 @@ impl Prepared {
         Ok(Observer {
             url: format!("http://{address}"),
             process,
-            _folder: self.folder,
+            folder: self.folder,
         })
     }
 
@@ -249,6 +200,35 @@ impl Observer {
         let url = format!("{}/-/ready", self.url);
         self.process.wait_for_url(&url, BOUND).await?;
         Ok(self)
+    }
+
+    /// Lets it read another configuration, and waits until it has taken or refused it.
+    ///
+    /// # Errors
+    /// The file cannot be written, or nothing comes of it.
+    pub async fn reload(&mut self, targets: &[Watched]) -> Result<()> {
+        self.reload_text(&text_of(targets)).await
+    }
+
+    /// As [`Self::reload`], with the text of the configuration file.
+    ///
+    /// # Errors
+    /// As of that.
+    pub async fn reload_text(&mut self, text: &str) -> Result<()> {
+        let answers = |process: &Process| {
+            let log = process.log();
+            log.matches("configuration was read again").count()
+                + log.matches("new configuration is refused").count()
+        };
+        let before = answers(&self.process);
+        let file = self.folder.path().join(FILE);
+        fs::write(&file, text).with_context(|| format!("write {}", file.display()))?;
+        self.process.signal(Signal::HUP)?;
+        wait::until("an answer to SIGHUP", BOUND, async || {
+            ensure!(answers(&self.process) > before, "none");
+            Ok(())
+        })
+        .await
     }
 
     /// Where it listens, for whoever scrapes it.

@@ -76,6 +76,12 @@ impl Prometheus {
         })
     }
 
+    /// Where it is.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
     /// The series that a query has now, each with its labels and its value.
     ///
     /// # Errors

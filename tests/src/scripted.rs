@@ -17,6 +17,8 @@ const BOUND: Duration = Duration::from_secs(10);
 /// The head of the answer that makes a WebSocket.
 pub const UPGRADE: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\n\
     connection: upgrade\r\nsec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
+/// An interim answer, behind which another one comes.
+pub const EARLY: &[u8] = b"HTTP/1.1 103 Early Hints\r\nlink: </s.css>\r\n\r\n";
 /// An answer after which the connection is kept alive.
 pub const OK: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok";
 /// A ping without payload.

@@ -149,18 +149,26 @@ impl Report {
 /// Something could not be built, started or measured; a goal was missed, or with `--quick`, a
 /// ratio is worse than recorded.
 pub(crate) fn bench(options: &Options) -> Result<()> {
-    setup::setup(Purpose::Bench)?;
+    let chosen = |bench: &Bench| match options.benches.is_empty() {
+        true => !options.quick || bench.is_quick(),
+        false => options.benches.contains(bench),
+    };
+    let all = Bench::value_variants().iter().copied();
+    let chosen: Vec<Bench> = all.filter(chosen).collect();
+    // What happens in process starts no program and needs no tool.
+    let starts_programs = chosen.iter().any(|bench| !matches!(bench, Bench::Http));
+    if starts_programs {
+        setup::setup(Purpose::Bench)?;
+    }
     let run = Run {
         quick: options.quick,
         interrupt: Interrupt::listen()?,
     };
-    build()?;
-    let chosen = |bench: &Bench| match options.benches.is_empty() {
-        true => !run.quick || bench.is_quick(),
-        false => options.benches.contains(bench),
-    };
+    if starts_programs {
+        build()?;
+    }
     let mut ratios = Vec::new();
-    for bench in Bench::value_variants().iter().copied().filter(chosen) {
+    for bench in chosen {
         let name = bench.name();
         eprintln!("bench {name}");
         let started = Instant::now();

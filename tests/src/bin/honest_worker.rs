@@ -1,18 +1,18 @@
 //! An honest WebSocket server of which many may listen on one port (`SO_REUSEPORT`).
 //!
-//! Its gauge is moved by a guard, so that no way in which a session ends is forgotten.
+//! Its gauge is the length of its list of sessions, by the crate `exporter`.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
 
 use anyhow::{Context as _, Result};
 use axum::Router;
-use axum::extract::State;
-use axum::extract::ws::{WebSocket, WebSocketUpgrade};
+use axum::extract::{ConnectInfo, State, WebSocketUpgrade};
 use axum::response::Response;
 use axum::routing::get;
 use clap::Parser;
+use exporter::Registry;
+use exporter::management::Management;
+use exporter::sessions::{self, Sessions};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpListener;
 
@@ -27,35 +27,17 @@ struct Arguments {
     management_address: SocketAddr,
 }
 
-type Gauge = Arc<AtomicI64>;
-
-/// Counts a session for as long as it lives.
-struct Counted(Gauge);
-
-impl Counted {
-    fn new(gauge: Gauge) -> Self {
-        gauge.fetch_add(1, Ordering::Relaxed);
-        Self(gauge)
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<()> {
     let arguments = Arguments::parse();
-    let gauge = Gauge::default();
+    let registry = Registry::new(&[sessions::CATALOGUE]).context("declare the metrics")?;
+    let sessions = Sessions::new(&registry);
+    let management = Management::new(&registry).sessions(&sessions).router();
     let public = Router::new()
         .route("/", get(async || "hello\n"))
         .route("/v1/gateway", get(upgrade))
-        .with_state(Arc::clone(&gauge));
-    let management = Router::new()
-        .route("/metrics", get(render))
-        .with_state(gauge);
+        .with_state(sessions)
+        .into_make_service_with_connect_info::<SocketAddr>();
     let shared = listen_shared(arguments.public_address).context("share the port")?;
     let own = TcpListener::bind(arguments.management_address)
         .await
@@ -78,17 +60,13 @@ fn listen_shared(address: SocketAddr) -> std::io::Result<TcpListener> {
     TcpListener::from_std(socket.into())
 }
 
-async fn upgrade(request: WebSocketUpgrade, State(gauge): State<Gauge>) -> Response {
-    request.on_upgrade(async move |socket| session(socket, Counted::new(gauge)).await)
-}
-
-async fn session(mut socket: WebSocket, _counted: Counted) {
-    while let Some(Ok(_)) = socket.recv().await {}
-}
-
-async fn render(State(gauge): State<Gauge>) -> String {
-    format!(
-        "# TYPE active_connections gauge\nactive_connections {}\n",
-        gauge.load(Ordering::Relaxed)
-    )
+async fn upgrade(
+    request: WebSocketUpgrade,
+    State(sessions): State<Sessions>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+) -> Response {
+    request.on_upgrade(async move |mut socket| {
+        let _session = sessions.enter(peer);
+        while let Some(Ok(_)) = socket.recv().await {}
+    })
 }

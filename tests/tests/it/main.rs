@@ -2,6 +2,7 @@
 
 mod campaigns;
 mod deploy;
+mod discover;
 mod docs;
 mod harness;
 mod kernel;

@@ -2,9 +2,14 @@
 //!
 //! `cargo xtask test` runs a share of each; [`tests::campaign::size`] says how much.
 
+mod field;
 mod opens;
 mod power;
 mod precision;
+mod reloads;
 mod restarts;
 mod schedules;
+mod sequences;
+mod subjects;
 mod websockets;
+mod withheld;

@@ -3,13 +3,11 @@
 //! The programs' counts, `sock_diag` and `ss` are held against the books of the schedule. Its seed
 //! is printed; `PLUMBLINE_SEED` runs the same ones again.
 
-use std::env;
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use anyhow::{Context as _, Result};
 use serde_json::Value;
+use tests::dice::{Dice, first_seed};
 use tests::observer::{BOUND, Classes};
-use tests::scripted::{CLOSE, OK, PING, Pair, UPGRADE, reset};
+use tests::scripted::{CLOSE, EARLY, OK, PING, Pair, UPGRADE, reset};
 use tests::{campaign, kernel_or_skip, ss, wait};
 use tokio::io::AsyncWriteExt as _;
 
@@ -22,8 +20,6 @@ const ACTIONS: u64 = 40;
 /// Most connections that are open at a time.
 const MOST: usize = 60;
 
-/// An interim response, and the upgrade behind it.
-const EARLY: &[u8] = b"HTTP/1.1 103 Early Hints\r\nlink: </s.css>\r\n\r\n";
 /// An upgrade to another protocol.
 const OTHER: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\nupgrade: tcp\r\n\r\n";
 /// A body in chunks.
@@ -34,20 +30,6 @@ const ENDLESS: &[u8] = b"HTTP/1.1 200 OK\r\n\r\n.";
 
 /// What nobody who speaks HTTP would send.
 const NOISE: &[u8] = b"\x16\x03\x03\x00\x7a\x02\x00\x00\x76\x03\x03\x00";
-
-/// A schedule is a sequence of numbers: SplitMix64, whose sequence is its seed's for good.
-struct Dice(u64);
-
-impl Dice {
-    /// One of the first `sides` numbers.
-    fn roll(&mut self, sides: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % sides
-    }
-}
 
 /// What a socket of the server's is, by what was done to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,14 +85,7 @@ impl Oracle {
         };
         // In segments that the dice cut, each byte at its own place.
         let bytes = said.concat();
-        let mut segments = Vec::new();
-        let mut rest = &bytes[..];
-        while !rest.is_empty() {
-            let longest = [1, 40, 4_000][dice.roll(3) as usize];
-            let (segment, behind) = rest.split_at(rest.len().min(1 + dice.roll(longest) as usize));
-            segments.push(segment);
-            rest = behind;
-        }
+        let segments = dice.cut(&bytes);
         let pair = self.stage.service.scripted.pair_that_got(&segments).await?;
         self.held.push(Held { pair, is });
         self.opened += 1;
@@ -222,17 +197,6 @@ fn by_class(list: &Value) -> Result<Classes> {
     Ok(classes)
 }
 
-fn first_seed() -> u64 {
-    let given = env::var("PLUMBLINE_SEED").ok();
-    given.map_or_else(
-        || {
-            let now = SystemTime::now().duration_since(UNIX_EPOCH);
-            now.expect("a clock after 1970").as_secs()
-        },
-        |text| text.parse().expect("PLUMBLINE_SEED is a number"),
-    )
-}
-
 #[tokio::test]
 async fn after_every_schedule_all_who_count_say_the_same() {
     if !kernel_or_skip() {
@@ -249,7 +213,7 @@ async fn after_every_schedule_all_who_count_say_the_same() {
         closed: 0,
     };
     for seed in first..first + schedules {
-        let mut dice = Dice(seed);
+        let mut dice = Dice::seeded(seed);
         for _ in 0..ACTIONS {
             let acted = oracle.act(&mut dice).await;
             acted.unwrap_or_else(|error| panic!("seed {seed}: {error:?}"));

@@ -42,6 +42,7 @@ impl Scene {
             // The test's own hand on the claim is slow.
             Watched::new("there", &listen, &page.url())
                 .with("netns", netns)
+                .with("gauge-netns", "self")
                 .with("counts", "established")
                 .with("settle", &format!("{}s", wait::slowness())),
         ];
@@ -293,4 +294,47 @@ async fn one_listener_of_several_that_comes_or_goes_is_no_restart() {
     .expect("a restart");
     observer.reports("it", &agree).await.expect("agree");
     drop(pairs);
+}
+
+/// Behind a proxy that listens for it, or a listening socket that systemd keeps, the service is
+/// restarted and the listener stays: its page says so.
+#[tokio::test]
+async fn a_page_of_a_process_that_was_started_later_is_a_restart() {
+    if !kernel_or_skip() {
+        return;
+    }
+    let any = SocketAddr::from((Ipv4Addr::LOCALHOST, port::free().expect("port")));
+    let scripted = Scripted::listen(any, 16).expect("listen");
+    let pair = scripted.pair().await.expect("a connection");
+    let page = ClaimPage::serve().await.expect("page");
+    let say = |start: &str| {
+        page.say(&format!(
+            "process_start_time_seconds {start}\nactive_connections 1\n"
+        ));
+    };
+    say("1700000000.2");
+    let listen = format!(":{}", any.port());
+    let target = Watched::new("it", &listen, &page.url()).with("counts", "established");
+    let observer = Observer::start(&[target]).await.expect("observer");
+    let agree = [("verdict", json!("agree"))];
+    observer.reports("it", &agree).await.expect("agree");
+    let before = observer.checks("it").await.expect("checks");
+    // The same start, rounded by whoever works it out at each scrape.
+    for start in ["1700000001", "1700000000", "1700000001.9"] {
+        say(start);
+        observer.checked("it").await.expect("a check");
+    }
+    let checks = observer.checks("it").await.expect("checks");
+    assert_eq!(checks.blind, before.blind, "{checks:?}");
+
+    say("1700000060");
+    let noticed = wait::until_equal("blind checks", BOUND, before.blind + 1, async || {
+        Ok(observer.checks("it").await?.blind)
+    });
+    noticed.await.expect("a restart");
+    observer.reports("it", &agree).await.expect("agree");
+    let after = observer.checks("it").await.expect("checks");
+    assert_eq!((after.over, after.under), (0, 0), "{after:?}");
+    assert_eq!(after.blind, before.blind + 1, "{after:?}");
+    drop(pair);
 }

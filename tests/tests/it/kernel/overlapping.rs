@@ -338,7 +338,8 @@ async fn an_interfaces_address_in_a_namespace_may_come_later() {
     let worker = namespace.worker_beside(public, management).await;
     let page = ClaimPage::serve().await.expect("page");
     let target = Watched::new("it", &format!("10.77.0.1:{port}"), &page.url())
-        .with("netns", &namespace.netns());
+        .with("netns", &namespace.netns())
+        .with("gauge-netns", "self");
     let observer = Observer::start(&[target]).await.expect("observer");
     page.claim(4);
     let blind = [("reason", json!("not_listening"))];

@@ -212,9 +212,12 @@ async fn equal_ports_in_other_network_namespaces_are_other_services() {
     let pid = format!("pid:{}", elsewhere.id());
     let targets = [
         Watched::new("here", &listen, &page.url()),
-        Watched::new("a", &listen, &page_a.url()).with("netns", &path),
+        Watched::new("a", &listen, &page_a.url())
+            .with("netns", &path)
+            .with("gauge-netns", "self"),
         Watched::new("b", &listen, &page_b.url())
             .with("netns", &pid)
+            .with("gauge-netns", "self")
             .with("counts", "established"),
     ];
     let observer = Observer::start(&targets).await.expect("observer");

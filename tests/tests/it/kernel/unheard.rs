@@ -55,7 +55,9 @@ async fn behind_nat_a_websocket_is_one() {
     let _worker = namespace.worker(public).await;
     let page = ClaimPage::serve().await.expect("page");
     let target = Watched::new("redirected", &format!(":{}", public.port()), &page.url());
-    let observer = Observer::start(&[target.with("netns", &namespace.netns())]).await;
+    let target = target.with("netns", &namespace.netns());
+    let target = target.with("gauge-netns", "self");
+    let observer = Observer::start(&[target]).await;
     let observer = observer.expect("observer").seeded().await.expect("ready");
     // What the clients get bears the port that they asked for, not the socket's.
     let _clients = namespace.clients(advertised, 3).await;

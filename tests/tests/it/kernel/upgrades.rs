@@ -2,7 +2,7 @@
 
 use tests::kernel_or_skip;
 use tests::observer::Classes;
-use tests::scripted::{CLOSE, OK, PING, UPGRADE, frame};
+use tests::scripted::{CLOSE, EARLY, OK, PING, UPGRADE, frame};
 
 use super::stage::{Stage, http, unclassified, websockets};
 
@@ -201,7 +201,6 @@ async fn a_connection_is_upgraded_after_bodies_and_interim_responses() {
         return;
     }
     let stage = Stage::open().await;
-    let early = b"HTTP/1.1 103 Early Hints\r\nlink: </s.css>\r\n\r\n";
     let chunked = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n";
     let large = [
         b"HTTP/1.1 200 OK\r\ncontent-length: 300000\r\n\r\n".as_slice(),
@@ -209,11 +208,11 @@ async fn a_connection_is_upgraded_after_bodies_and_interim_responses() {
     ]
     .concat();
     let mut pairs = Vec::new();
-    for before in [&early[..], chunked, &large] {
+    for before in [EARLY, chunked, &large] {
         pairs.push(stage.pair(&[before, UPGRADE, PING]).await);
         pairs.push(stage.pair(&[&[before, UPGRADE, PING].concat()]).await);
     }
-    pairs.push(stage.pair(&byte_by_byte(&[early, UPGRADE].concat())).await);
+    pairs.push(stage.pair(&byte_by_byte(&[EARLY, UPGRADE].concat())).await);
     stage.shows_exactly(websockets(7)).await;
     drop(pairs);
     stage.shows_exactly(Classes::default()).await;

@@ -4,10 +4,11 @@
 //! the first that shows the drift in full, and the shape and its cause by name.
 
 mod decrements;
+mod exported;
 pub(crate) mod foreign;
 mod increments;
 mod others;
-mod scene;
+pub(crate) mod scene;
 mod suspects;
 
 pub(crate) use scene::{BOUND, Scene};

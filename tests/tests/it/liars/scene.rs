@@ -79,6 +79,23 @@ impl Scene {
         Some(scene.unwrap_or_else(|error| panic!("{liar}: {error:#}")))
     }
 
+    /// The service of `exporter`'s README, and the flags that say what one of its gauges is.
+    pub(crate) async fn of_readme(claims: &[&str]) -> Option<Self> {
+        if !kernel_or_skip() {
+            return None;
+        }
+        let scene = async {
+            let (public, management) = (free_address()?, free_address()?);
+            let start = [public, management].map(|address| address.to_string());
+            let service = start_liar("fresh_service", &start, management).await?;
+            let mut flags = vec![format!("--gauge-url=http://{management}/metrics")];
+            flags.extend(claims.iter().map(|&claim| claim.to_owned()));
+            let (service, start) = (Watched::Liar(service), start.to_vec());
+            Self::watch(service, "fresh_service", start, public, management, &flags).await
+        };
+        Some(scene.await.unwrap_or_else(|error| panic!("{error:#}")))
+    }
+
     /// A service that is not ours, and flags for the observer beside those that name its gauge.
     pub(crate) async fn of(
         service: impl Future<Output = Result<Service>>,
@@ -93,6 +110,7 @@ impl Scene {
             format!("--{}={}", service.claim.0, service.claim.1),
             format!("--counts={}", service.counts),
             format!("--netns={}", service.netns),
+            "--gauge-netns=self".to_owned(),
         ];
         claims.extend_from_slice(flags);
         let (name, public) = (service.name, service.public);

@@ -114,7 +114,7 @@ async fn a_hundred_targets_in_namespaces_fit_into_the_units_limit() {
         let _ = write!(
             text,
             "[[target]]\nname = 't{number}'\nlisten = ':80'\nnetns = 'path:/run/netns/{namespace}'\n\
-             gauge-url = ['{}']\ncounts = 'established'\ninterval = '1s'\nsettle = '200ms'\n",
+             gauge-netns = 'self'\ngauge-url = ['{}']\ncounts = 'established'\ninterval = '1s'\nsettle = '200ms'\n",
             page.url()
         );
     }

@@ -151,7 +151,8 @@ async fn a_bad_message_takes_no_other_with_it(database: Database) {
 
 async fn a_group_takes_every_place_that_is_left_and_no_more(database: Database) {
     // Two places are left beside the first message's.
-    let held = Held::start(&database, &["--pending-limit=3"]).await;
+    let flags = ["--pending-limit=3", "--sender-pending-limit=3"];
+    let held = Held::start(&database, &flags).await;
     let (relay, from, to) = (Arc::clone(&held.relay), held.from.clone(), held.to.clone());
     let stranger = "00000000-0000-4000-8000-000000000000";
     let messages = [

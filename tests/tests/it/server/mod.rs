@@ -10,6 +10,7 @@
 mod breakers;
 mod browsers;
 mod conformance;
+mod data_dir;
 mod durability;
 mod endings;
 mod full_disk;
@@ -17,9 +18,11 @@ mod group_commit;
 mod half_open;
 mod hostile;
 mod metrics;
+mod of_process;
 mod ports;
 mod pressure;
 mod relaying;
+mod retention;
 mod start;
 
 use tests::database::Database;
@@ -81,6 +84,8 @@ async fn every_scenario_holds_on_postgresql() {
     endings::run_all(&postgres).await;
     durability::run_all(&postgres).await;
     pressure::run_all(&postgres).await;
+    retention::run_all(&postgres).await;
+    of_process::run_all(&postgres).await;
     drop(postgres);
     breakers::the_breaker_follows_a_crash_of_postgresql().await;
 }

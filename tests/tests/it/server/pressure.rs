@@ -17,6 +17,7 @@ scenarios!(
     sessions_wait_for_a_database_that_is_away,
     sessions_that_do_not_read_cost_little_and_hold_up_nobody,
     trickling_uploads_of_one_account_leave_room_for_others,
+    one_senders_burst_leaves_room_for_others,
 );
 
 /// Sends so many messages of so many bytes, many at a time.
@@ -277,4 +278,44 @@ async fn trickling_uploads_of_one_account_leave_room_for_others(database: Databa
     ];
     let created = relay.expect("http_requests_total", &created, 11.0);
     created.await.unwrap();
+}
+
+async fn one_senders_burst_leaves_room_for_others(database: Database) {
+    const SHARE: usize = 20;
+    let relay = start(&database, &["--pending-limit=40"]).await;
+    let (burst, other, to) = (
+        relay.account().await.unwrap(),
+        relay.account().await.unwrap(),
+        relay.account().await.unwrap(),
+    );
+    let message = serde_json::json!({"to": to.id, "body": "x"});
+    let post_many = async |from: &Account, count: usize| {
+        let answers = join_all((0..count).map(|_| relay.post(from, &message))).await;
+        let answers: Vec<_> = answers.into_iter().map(Result::unwrap).collect();
+        let accepted = answers.iter().filter(|answer| answer.status == 202).count();
+        for refused in answers.iter().filter(|answer| answer.status != 202) {
+            assert_eq!(refused.status, StatusCode::TOO_MANY_REQUESTS);
+            assert!(refused.headers.contains_key("retry-after"));
+        }
+        let last = answers.into_iter().rfind(|answer| answer.status != 202);
+        let detail = last.map(|answer| answer.json().unwrap()["detail"].to_string());
+        (accepted, detail.unwrap_or_default())
+    };
+    // Many at a time are stored together.
+    let (accepted, detail) = post_many(&burst, 3 * SHARE).await;
+    assert_eq!(accepted, SHARE);
+    assert!(detail.contains("too many of your messages"), "{detail}");
+    // It has room elsewhere, and others have room there.
+    relay.send(&burst, &other, "x").await.unwrap();
+    assert_eq!(post_many(&other, SHARE).await.0, SHARE);
+    let (accepted, detail) = post_many(&to, 1).await;
+    assert_eq!(accepted, 0);
+    assert!(detail.contains("the recipient has too many"), "{detail}");
+
+    let mut client = relay.connect(&to).await.unwrap();
+    let first = client.receive().await.unwrap();
+    assert_eq!(first["from"], *burst.id);
+    client.ack(first["id"].as_str().unwrap()).await.unwrap();
+    // The place is the sender's own again.
+    relay.send(&burst, &to, "x").await.unwrap();
 }

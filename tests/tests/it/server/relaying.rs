@@ -178,6 +178,7 @@ async fn limits_are_answered_with_their_status(database: Database) {
         "--body-limit=1000",
         "--attachment-limit=100",
         "--pending-limit=2",
+        "--sender-pending-limit=2",
         "--message-rate=1",
     ];
     let relay = start(&database, &flags).await;

@@ -81,6 +81,7 @@ async fn without_certificate_authorities_only_an_s3_by_https_is_refused() {
     let data = data.path().to_str().unwrap();
     let mut embedded = without_authorities(data, &[]);
     embedded.wait_for_log("listening", BOUND).await.unwrap();
+    drop(embedded);
 
     let mut remote = without_authorities(data, &["--attachments-bucket=b"]);
     let status = remote.wait_for_exit(BOUND).await.unwrap();
@@ -223,4 +224,66 @@ async fn an_unspecified_ipv6_address_serves_both_families() {
         let address = (address, port);
         let _stream = TcpStream::connect(address).await.unwrap();
     }
+}
+
+#[tokio::test]
+async fn who_is_about_to_stop_says_so_before_clients_are_refused() {
+    let mut relay = Relay::start(&["--shutdown-delay=3s", "--drain-spread=0s"])
+        .await
+        .unwrap();
+    let account = relay.account().await.unwrap();
+    relay.process.signal(Signal::TERM).unwrap();
+    relay.process.wait_for_log("leaving", BOUND).await.unwrap();
+    let ready = relay.inspect("/readyz?verbose").await.unwrap();
+    assert_eq!(ready.status, 503);
+    assert!(ready.body.starts_with(b"serving failed\n"), "{ready:?}");
+    // Balancers have not all looked yet.
+    let mut client = relay.connect(&account).await.unwrap();
+    relay.send(&account, &account, "late").await.unwrap();
+    assert_eq!(client.receive().await.unwrap()["body"], "late");
+    let close = client.read_to_end().await.unwrap().unwrap();
+    assert_eq!(u16::from(close.code), 1012);
+    let status = relay.process.wait_for_exit(BOUND).await.unwrap();
+    assert!(status.success(), "{}", relay.process.log());
+}
+
+#[tokio::test]
+async fn the_default_file_is_sound_and_a_bad_one_is_named() {
+    let mut default = Process::spawn("server", ["config", "default"]).unwrap();
+    assert!(default.wait_for_exit(BOUND).await.unwrap().success());
+    let text = default.stdout();
+    assert!(
+        text.contains("\n# public-address = \"0.0.0.0:3000\"\n"),
+        "{text}"
+    );
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let path = file.path().to_str().unwrap();
+    let check = async |text: &str| {
+        std::fs::write(path, text).unwrap();
+        let arguments = ["config", "check", "--config", path];
+        let mut check = Process::spawn("server", arguments).unwrap();
+        let status = check.wait_for_exit(BOUND).await.unwrap();
+        (status.code(), check.stdout(), check.log())
+    };
+    assert_eq!(
+        check(&text).await,
+        (Some(0), "ok".to_owned(), String::new())
+    );
+    for (text, expected) in [
+        ("pending-limits = 1", "pending-limits"),
+        ("unacked-limit = 0", "`unacked-limit` must be at least 1"),
+        (
+            "ping-interval = '0s'",
+            "`ping-interval` must be longer than 0s",
+        ),
+        ("database-url = 'mysql://x'", "sqlite:"),
+        ("[buckets]\nnothing = [1.0]", "nothing"),
+    ] {
+        let (code, stdout, log) = check(text).await;
+        assert_eq!((code, stdout.as_str()), (Some(1), ""), "{text}");
+        assert!(log.contains(expected), "{log}");
+    }
+    // What the check refuses does not start either.
+    let said = fail(&["--unacked-limit=0", "--public-address=127.0.0.1:0"]).await;
+    assert!(said.contains("`unacked-limit`"), "{said}");
 }

@@ -1,0 +1,61 @@
+//! Targets as an observer's configuration file has them.
+
+use std::fmt::Write as _;
+
+use crate::wait;
+
+/// A `[[target]]` of the configuration file.
+#[derive(Debug, Clone)]
+pub struct Watched {
+    /// Its name.
+    pub name: &'static str,
+    text: String,
+}
+
+impl Watched {
+    /// A target that is checked every 100 ms; `settle` is 200 ms. On a slow machine both are longer.
+    pub fn new(name: &'static str, listen: &str, gauge_url: &str) -> Self {
+        let text = String::new();
+        let ms = |ms: u32| format!("{}ms", ms * wait::slowness());
+        Self { name, text }
+            .with("name", name)
+            .with("listen", listen)
+            .with_urls(&[gauge_url])
+            .with("interval", &ms(100))
+            .with("scrape-timeout", &ms(100))
+            .with("settle", &ms(200))
+    }
+
+    /// With a setting of its own, which replaces the one before.
+    #[must_use]
+    pub fn with(self, key: &str, value: &str) -> Self {
+        // Values here hold neither quotes nor backslashes.
+        self.with_toml(key, &format!("'{value}'"))
+    }
+
+    /// With a claim that is the sum of these pages'.
+    #[must_use]
+    pub fn with_urls(self, urls: &[&str]) -> Self {
+        self.with_toml("gauge-url", &format!("['{}']", urls.join("', '")))
+    }
+
+    /// With a setting of its own that is written in TOML.
+    #[must_use]
+    pub fn with_toml(mut self, key: &str, value: &str) -> Self {
+        let start = format!("{key} = ");
+        let mut text = String::new();
+        for line in self.text.lines().filter(|line| !line.starts_with(&start)) {
+            text.push_str(line);
+            text.push('\n');
+        }
+        let _ = writeln!(text, "{key} = {value}");
+        self.text = text;
+        self
+    }
+}
+
+/// The text of a file of these targets.
+pub(crate) fn text_of(targets: &[Watched]) -> String {
+    let text = |target: &Watched| format!("[[target]]\n{}\n", target.text);
+    targets.iter().map(text).collect()
+}
