@@ -66,7 +66,7 @@ async fn the_liar_alone_fires_and_every_query_of_the_dashboards_has_data() {
     let accounts = Accounts::of(&honest.relay).await.expect("accounts");
     let load = async {
         loop {
-            if let Err(error) = accounts.round(&honest.relay).await {
+            if let Err(error) = accounts.rounds(&honest).await {
                 return error;
             }
         }
@@ -156,6 +156,16 @@ impl Accounts {
             from: relay.account().await?,
             to: relay.account().await?,
         })
+    }
+
+    /// A round with a dozen sessions more, and one without: by a number that varies the lag of a service
+    /// is learnt.
+    async fn rounds(&self, honest: &Honest) -> Result<()> {
+        let mut crowd = Crowd::new(honest.gateway(Ipv4Addr::LOCALHOST));
+        crowd.open(Kind::WebSocket, 12, 4).await?;
+        self.round(&honest.relay).await?;
+        crowd.end_all(Ending::Reset).await;
+        self.round(&honest.relay).await
     }
 
     /// A session in which messages arrive and are acknowledged, and an attachment up and down.

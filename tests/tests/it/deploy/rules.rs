@@ -46,7 +46,7 @@ async fn each_alert_is_explained_tested_and_has_a_runbook() {
         .iter()
         .filter(|rule| rule["type"] == "alerting")
         .collect();
-    assert_eq!(alerts.len(), 21);
+    assert_eq!(alerts.len(), 22);
     for alert in alerts {
         let name = alert["name"].as_str().expect("a name");
         let annotation = |key: &str| {
