@@ -8,7 +8,7 @@ mod reasoning;
 mod sentence;
 mod suspects;
 
-use std::{borrow::Cow, time::SystemTime};
+use std::{borrow::Cow, collections::BTreeMap, time::SystemTime};
 
 use serde::{Deserialize, Serialize};
 
@@ -40,6 +40,9 @@ pub struct TargetList {
 pub struct TargetReport {
     /// The target's name.
     pub name: String,
+    /// What others call it; older observers do not say it.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
     /// One sentence: what the gauge says, what the kernel saw, by how much, since when.
     pub sentence: String,
     /// `agree`, `over`, `under`, `unsettled` or `blind`.
@@ -216,6 +219,7 @@ impl TargetReport {
         let (config, health) = (&target.config, target.endpoints.health());
         Self {
             name: config.name.clone(),
+            labels: config.labels.iter().cloned().collect(),
             sentence: sentence::sentence(target, &observation),
             verdict: observation.finding.verdict.name().into(),
             reason: observation.finding.blind.map(|reason| reason.name().into()),

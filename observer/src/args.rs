@@ -4,6 +4,7 @@
 //! Two steps. [`parse`] does no I/O beyond the environment; [`Sources::load`] reads the file, asks
 //! for the addresses of hosts and puts flags over environment over file. What the commands do is not known here.
 
+mod files;
 mod help;
 #[cfg(test)]
 mod reference;
@@ -11,16 +12,17 @@ mod reference;
 use std::ffi::OsString;
 use std::io;
 use std::net::{IpAddr, ToSocketAddrs as _};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use url::Url;
 
+pub use self::files::Files;
 use self::help::{CHECK_HELP, DISCOVER_HELP, EXAMPLES, RECIPES_HELP, SOCKETS_HELP, TOP_HELP};
 use crate::config::{
-    Config, ConfigError, HttpUrl, KernelSettings, Level, LogSettings, Place, Settings,
-    TargetSettings, Text, WebSettings,
+    Config, ConfigError, FileSdSettings, HttpUrl, KernelSettings, Level, LogSettings, Place,
+    Settings, TargetSettings, Text, WebSettings,
 };
 use crate::discover::Only;
 use crate::sockets::Query;
@@ -169,6 +171,9 @@ pub struct Sources {
     /// `--log.…`.
     #[command(flatten)]
     pub log: LogSettings,
+    /// `--file-sd.…`.
+    #[command(flatten)]
+    pub file_sd: FileSdSettings,
 }
 
 /// Why the command line cannot be followed, or what it asks to be shown instead.
@@ -262,7 +267,9 @@ impl Sources {
         if let Some(Text(HttpUrl(url))) = url {
             return Some(url);
         }
-        let has_target = self.config.is_some() || self.target != TargetSettings::default();
+        let has_target = self.config.is_some()
+            || self.target != TargetSettings::default()
+            || self.file_sd != FileSdSettings::default();
         (!has_target).then(|| self.web.clone().into_web().url())
     }
 
@@ -299,9 +306,10 @@ impl Sources {
             web,
             kernel,
             log,
+            file_sd,
         } = self;
         let mut settings = match &config {
-            Some(path) => Settings::from_toml(&path.display().to_string(), &read_file(path)?)?,
+            Some(path) => Settings::from_toml(&path.display().to_string(), &files::read(path)?)?,
             None => Settings::default(),
         };
         if target != TargetSettings::default() {
@@ -318,6 +326,10 @@ impl Sources {
         settings.web = web.or(settings.web);
         settings.kernel = kernel.or(settings.kernel);
         settings.log = log.or(settings.log);
+        settings.file_sd = file_sd.or(settings.file_sd);
+        let lists = settings.file_sd.files.iter().flatten();
+        let lists: Vec<_> = lists.map(|Text(pattern)| pattern.clone()).collect();
+        settings.targets.extend(files::targets(&lists)?);
         Ok(settings)
     }
 }
@@ -326,22 +338,6 @@ impl Sources {
 fn addresses(host: &str) -> io::Result<Vec<IpAddr>> {
     let found = (host, 0).to_socket_addrs()?;
     Ok(found.map(|address| address.ip()).collect())
-}
-
-fn read_file(path: &Path) -> Result<String, LoadError> {
-    let failed = |source| LoadError::Read {
-        path: path.to_owned(),
-        source,
-    };
-    let file = std::fs::File::open(path).map_err(failed)?;
-    let mut text = String::new();
-    let read = io::Read::read_to_string(&mut io::Read::take(file, MAX_FILE + 1), &mut text);
-    if read.map_err(failed)? as u64 > MAX_FILE {
-        return Err(LoadError::TooLarge {
-            path: path.to_owned(),
-        });
-    }
-    Ok(text)
 }
 
 #[cfg(test)]

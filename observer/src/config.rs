@@ -7,7 +7,9 @@
 mod claimed;
 mod error;
 mod file;
+mod file_sd;
 mod general;
+mod labels;
 mod listen;
 mod peers;
 mod settings;
@@ -28,7 +30,9 @@ use url::{Host, Url};
 use crate::claim::{self, Access, Freshness, Selection};
 pub use claimed::{Word, WordError};
 pub use error::{ConfigError, Place, TargetProblem};
+pub use file_sd::{FileSdSettings, Pattern, PatternError, targets_of_list};
 pub use general::{KernelSettings, LogSettings, WebSettings};
+pub use labels::{LabelError, LabelName, LabelValue, MAX_LABELS, WrittenLabels};
 pub use listen::{Listen, Listens, MAX_LISTENS, Resolver, WrittenListen};
 pub use settings::Settings;
 pub use target::TargetSettings;
@@ -57,7 +61,10 @@ pub struct Config {
     pub kernel: Kernel,
     /// What is logged.
     pub log: Log,
-    /// At most [`MAX_TARGETS`], with unique names; at least one, but for what is asked of the host.
+    /// Where lists of further targets are; those that were there are among the targets.
+    pub file_sd: Vec<Pattern>,
+    /// At most [`MAX_TARGETS`], with unique names; at least one, unless there are lists of them, or
+    /// something is asked of the host.
     pub targets: Vec<Target>,
 }
 
@@ -113,11 +120,38 @@ pub struct Log {
     pub format: LogFormat,
 }
 
+/// Where a target is configured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// In the file, on the command line or in the environment.
+    Config,
+    /// In a list of Prometheus' file_sd.
+    FileSd,
+}
+
+impl Source {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Config, Self::FileSd];
+
+    /// The label `source`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Config => "config",
+            Self::FileSd => "file_sd",
+        }
+    }
+}
+
 /// One service: where its sockets are and where its claim is.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Target {
     /// Unique; the label `target`.
     pub name: String,
+    /// Where it is configured.
+    pub source: Source,
+    /// What others call it, in the order of the names.
+    pub labels: Vec<(String, String)>,
     /// What it listens on: at least one address; the connections are summed.
     pub listen: Listens,
     /// The network namespace of its sockets.
@@ -325,6 +359,7 @@ mod tests {
                     "claim-command",
                     "claim-user",
                     "gauge-netns",
+                    "labels",
                 ];
                 let is_one_of_several = is_one_of_several.iter().any(|key| line.starts_with(key));
                 line.contains(" = ") && !line.contains("/etc/") && !is_one_of_several

@@ -1,10 +1,10 @@
 //! `observer run`: watches until it is told to stop.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use observer::{
-    args::Sources,
+    args::{Files, Sources},
     blocking::MAX_THREADS,
     config::{Config, Level, Log, LogFormat},
     http, memory,
@@ -16,7 +16,8 @@ use observer::{
 use sd_notify::NotifyState;
 use tokio::{
     net::TcpListener,
-    signal::unix::{SignalKind, signal},
+    signal::unix::{Signal, SignalKind, signal},
+    time::{MissedTickBehavior, interval},
 };
 use tracing_subscriber::{EnvFilter, layer::SubscriberExt as _, util::SubscriberInitExt as _};
 
@@ -50,19 +51,24 @@ pub(crate) fn init_log(log: Log) {
     }
 }
 
-/// Runs until SIGINT or SIGTERM; reads its configuration again at each SIGHUP.
+/// Between two looks at the files of the configuration: one that has stood for a look is read.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// Runs until SIGINT or SIGTERM; reads its configuration again at each SIGHUP, and when a file of it has
+/// changed.
 ///
 /// # Errors
 /// When there is no configuration, the observer's address is taken or the kernel refuses; nothing is
 /// left half-started.
 pub(crate) fn run(sources: Sources) -> anyhow::Result<()> {
     let config = sources.clone().load()?;
+    let files = Files::of(sources.config.as_deref(), &config);
     init_log(config.log);
     memory::keep_lists_apart();
     // Before the kernel is touched: a busy port must leave nothing behind.
     let listener = bind(config.web.listen_address)?;
     let watch = Arc::new(open(&config)?);
-    block_on(serve(listener, watch, config, sources))
+    block_on(serve(listener, watch, config, (sources, files)))
 }
 
 /// Attaches to the kernel, then gives up the right to do so: before there is a second thread.
@@ -96,7 +102,7 @@ async fn serve(
     listener: std::net::TcpListener,
     watch: Arc<Watch>,
     mut config: Config,
-    sources: Sources,
+    (sources, files): (Sources, Files),
 ) -> anyhow::Result<()> {
     let listener = TcpListener::from_std(listener).context("take over the listener")?;
     let address = listener.local_addr().context("read the bound address")?;
@@ -112,7 +118,8 @@ async fn serve(
     }
     // Whoever is told may stop it at once, or have it read its configuration again.
     let stopped = stopped()?;
-    let mut hangup = signal(SignalKind::hangup()).context("wait for SIGHUP")?;
+    let hangup = signal(SignalKind::hangup()).context("wait for SIGHUP")?;
+    let mut occasions = Occasions::new(hangup, files);
     let status = format!(
         "watching {} target(s) by {}, metrics on {address}",
         watch.targets().len(),
@@ -129,9 +136,10 @@ async fn serve(
         tokio::select! {
             () = &mut served => break,
             ended = tasks.ended() => return Err(ended.into()),
-            _ = hangup.recv() => {
+            () = occasions.next() => {
                 let read = read_again(sources.clone()).await;
                 let reloaded = read.and_then(|read| reload(&watch, &mut tasks, &mut config, read));
+                occasions.files.follow(&config);
                 if let Err(error) = reloaded {
                     watch.reload_failed();
                     tracing::error!(
@@ -145,6 +153,41 @@ async fn serve(
     drop(tasks);
     tracing::info!("stopped");
     Ok(())
+}
+
+/// When to read the configuration again.
+struct Occasions {
+    hangup: Signal,
+    look: tokio::time::Interval,
+    files: Files,
+}
+
+impl Occasions {
+    fn new(hangup: Signal, files: Files) -> Self {
+        let mut look = interval(LOOK);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Self {
+            hangup,
+            look,
+            files,
+        }
+    }
+
+    /// Returns at the next SIGHUP, or when a file has changed.
+    async fn next(&mut self) {
+        loop {
+            tokio::select! {
+                _ = self.hangup.recv() => {
+                    self.files.take();
+                    return;
+                }
+                _ = self.look.tick() => {}
+            }
+            if self.files.have_changed() {
+                return;
+            }
+        }
+    }
 }
 
 /// Reads files and resolves names, which blocks.
@@ -176,7 +219,7 @@ fn reload(
             tracing::warn!(section, "this part has changed, and needs a restart");
         }
     }
-    config.targets = read.targets;
+    (config.targets, config.file_sd) = (read.targets, read.file_sd);
     Ok(())
 }
 

@@ -221,14 +221,26 @@ impl Observer {
                 + log.matches("new configuration is refused").count()
         };
         let before = answers(&self.process);
-        let file = self.folder.path().join(FILE);
-        fs::write(&file, text).with_context(|| format!("write {}", file.display()))?;
+        self.write_config(text)?;
         self.process.signal(Signal::HUP)?;
         wait::until("an answer to SIGHUP", BOUND, async || {
             ensure!(answers(&self.process) > before, "none");
             Ok(())
         })
         .await
+    }
+
+    /// Replaces its configuration, and sends no signal.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn replace_config(&self, targets: &[Watched]) -> Result<()> {
+        self.write_config(&text_of(targets))
+    }
+
+    fn write_config(&self, text: &str) -> Result<()> {
+        let file = self.folder.path().join(FILE);
+        fs::write(&file, text).with_context(|| format!("write {}", file.display()))
     }
 
     /// Where it listens, for whoever scrapes it.

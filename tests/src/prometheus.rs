@@ -43,6 +43,24 @@ impl Prometheus {
     /// # Errors
     /// It does not come up; the text has its log.
     pub async fn start(rules: &[String], jobs: &[(&str, String)]) -> Result<Self> {
+        let job = |(job, address): &(&str, String)| {
+            format!("{{job_name: {job}, static_configs: [{{targets: ['{address}']}}]}}")
+        };
+        Self::start_with(rules, jobs.iter().map(job)).await
+    }
+
+    /// Starts one without rules, of whose job `listed` the pages are what the lists of this pattern say; it
+    /// looks into them each second.
+    ///
+    /// # Errors
+    /// As of [`Self::start`].
+    pub async fn start_listed(pattern: &str) -> Result<Self> {
+        let lists = format!("{{files: ['{pattern}'], refresh_interval: 1s}}");
+        let job = format!("{{job_name: listed, file_sd_configs: [{lists}]}}");
+        Self::start_with(&[], [job].into_iter()).await
+    }
+
+    async fn start_with(rules: &[String], jobs: impl Iterator<Item = String>) -> Result<Self> {
         let folder = TempDir::new().context("make a temporary directory")?;
         let mut config = String::from("global: {scrape_interval: 1s, evaluation_interval: 1s}\n");
         config.push_str("rule_files: [rules-*.yml]\nscrape_configs:\n");
@@ -50,10 +68,8 @@ impl Prometheus {
             let file = folder.path().join(format!("rules-{index}.yml"));
             fs::write(&file, text).with_context(|| format!("write {}", file.display()))?;
         }
-        for (job, address) in jobs {
-            config.push_str(&format!(
-                "  - {{job_name: {job}, static_configs: [{{targets: ['{address}']}}]}}\n"
-            ));
+        for job in jobs {
+            config.push_str(&format!("  - {job}\n"));
         }
         let file = folder.path().join("prometheus.yml");
         fs::write(&file, config).with_context(|| format!("write {}", file.display()))?;

@@ -1,6 +1,6 @@
 //! What the observer reads of others, under coverage-guided bytes: expositions, JSON documents and
-//! texts, answers of Prometheus, each with what is looked for in it; lists of connections, netlink datagrams, and what a
-//! service sends, which the programs read in the kernel.
+//! texts, answers of Prometheus, each with what is looked for in it; lists of connections and of targets,
+//! netlink datagrams, and what a service sends, which the programs read in the kernel.
 //!
 //! The first byte says which reader gets the rest. What is looked for is the first line of the rest.
 //! A reader may refuse; it may not panic, and what it takes has to be within its limits.
@@ -15,6 +15,7 @@ use observer::{
         Claim, ClaimError, Expression, Format, MAX_LISTED, MAX_SERIES, MAX_VALUE, Selection,
         read_list,
     },
+    config::targets_of_list,
     sock_diag::parse_datagram,
 };
 use observer_ebpf::{
@@ -25,7 +26,7 @@ fuzz_target!(|input: &[u8]| {
     let Some((reader, bytes)) = input.split_first() else {
         return;
     };
-    match reader % 9 {
+    match reader % 11 {
         0 => exposition(bytes, Format::Text),
         1 => exposition(bytes, Format::OpenMetrics),
         2 => {
@@ -44,7 +45,9 @@ fuzz_target!(|input: &[u8]| {
         5 => selected(bytes, |text| text.parse().map(Selection::Series).ok()),
         6 => selected(bytes, |text| text.parse().map(Selection::Nodes).ok()),
         7 => selected(bytes, |text| text.parse().map(Selection::Match).ok()),
-        _ => selected(bytes, |text| text.parse().map(Selection::Query).ok()),
+        8 => selected(bytes, |text| text.parse().map(Selection::Query).ok()),
+        9 => targets("list.json", bytes),
+        _ => targets("list.yml", bytes),
     }
 });
 
@@ -87,6 +90,17 @@ fn sent(bytes: &[u8]) {
     assert_eq!(tally.upgraded, tally.websocket_closed);
     assert_eq!(tally.upgraded, tally.websocket_ended);
     assert_eq!(tally.lost_entered, tally.lost_left);
+}
+
+/// A list of targets, whose addresses are all of this host.
+fn targets(name: &str, bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else {
+        return;
+    };
+    match targets_of_list(name, text, &|_| true) {
+        Ok(targets) => assert!(targets.len() <= bytes.len()),
+        Err(error) => assert!(error.to_string().len() < 65_536, "{error}"),
+    }
 }
 
 fn exposition(bytes: &[u8], format: Format) {

@@ -32,6 +32,7 @@ fn settings() -> String {
         ("[web]", String::new()),
         ("[kernel]", String::new()),
         ("[log]", String::new()),
+        ("[file-sd]", String::new()),
     ];
     for argument in run.get_arguments() {
         let flag = argument.get_long().expect("every setting is a flag");

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use observer_ebpf::MAX_IGNORED_PEERS;
 
-use super::{MAX_GAUGE_URLS, MAX_LISTENS, MAX_TARGETS, MAX_WORDS};
+use super::{MAX_GAUGE_URLS, MAX_LABELS, MAX_LISTENS, MAX_TARGETS, MAX_WORDS};
 
 /// Why there is no configuration.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -21,6 +21,16 @@ pub enum ConfigError {
         /// What `toml`, or the type of the value, says.
         message: String,
     },
+    /// Not a list of file_sd.
+    #[error(
+        "{name}: expected a list of groups with targets and labels, as Prometheus has it: {message}"
+    )]
+    List {
+        /// The file's name.
+        name: String,
+        /// What the parser says.
+        message: String,
+    },
     /// Each setting is well, but not together.
     #[error("{place}: {problem}")]
     Target {
@@ -30,7 +40,10 @@ pub enum ConfigError {
         problem: TargetProblem,
     },
     /// Nothing to observe.
-    #[error("no target: give --listen and --gauge-url, or a file with [[target]] by --config")]
+    #[error(
+        "no target: give --listen and --gauge-url, or a file with [[target]] by --config, or lists of \
+         targets by --file-sd.files"
+    )]
     NoTarget,
     /// More targets than are watched by one observer.
     #[error("{count} targets are more than the {MAX_TARGETS} that one observer watches")]
@@ -147,6 +160,12 @@ pub enum TargetProblem {
         /// What it is of use with.
         needs: &'static str,
     },
+    /// More labels than come along.
+    #[error("{count} labels are more than the {MAX_LABELS} that a target may have")]
+    TooManyLabels {
+        /// How many there are.
+        count: usize,
+    },
     /// Two targets of one name, given or by default.
     #[error("a target before is named {name:?} too: give one of them another name")]
     NameTwice {
@@ -202,6 +221,13 @@ pub enum Place {
         /// Column in characters, from 1.
         column: usize,
     },
+    /// A group in a list of file_sd, from 1.
+    Group {
+        /// The list's name.
+        name: String,
+        /// Which group.
+        number: usize,
+    },
 }
 
 impl fmt::Display for Place {
@@ -209,6 +235,7 @@ impl fmt::Display for Place {
         match self {
             Self::CommandLine => f.write_str("command line"),
             Self::File { name, line, column } => write!(f, "{name}:{line}:{column}"),
+            Self::Group { name, number } => write!(f, "{name}, group {number}"),
         }
     }
 }

@@ -6,17 +6,19 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::error::{ConfigError, Place};
+use super::file_sd::FileSdSettings;
 use super::general::{KernelSettings, LogSettings, WebSettings};
 use super::settings::Settings;
 use super::target::TargetSettings;
 use crate::similar::closest;
 
 #[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 struct File {
     web: WebSettings,
     kernel: KernelSettings,
     log: LogSettings,
+    file_sd: FileSdSettings,
     target: Vec<Spanned<TargetSettings>>,
 }
 
@@ -30,6 +32,7 @@ impl Settings {
             web,
             kernel,
             log,
+            file_sd,
             target,
         } = toml::from_str(text).map_err(|error| ConfigError::File {
             place: Place::in_file(name, text, error.span()),
@@ -45,6 +48,7 @@ impl Settings {
             web,
             kernel,
             log,
+            file_sd,
             targets: target.into_iter().map(placed).collect(),
         })
     }
@@ -52,7 +56,7 @@ impl Settings {
 
 /// What `toml` says of a key or value that there is not; the one that was likely meant, if there is
 /// one, in place of all that there are.
-fn meant(message: &str) -> String {
+pub(super) fn meant(message: &str) -> String {
     // unknown field `a`, expected one of `b`, `c`
     let mut words = message.split('`').skip(1).step_by(2);
     let candidate = words

@@ -4,13 +4,15 @@ use std::time::Duration;
 
 use super::claimed::{Said, check_server, command, selection};
 use super::error::{Place, TargetProblem};
+use super::file_sd::FileSdSettings;
 use super::general::{KernelSettings, LogSettings, WebSettings};
+use super::labels::labels;
 use super::listen::{Listens, Resolver};
 use super::peers::networks;
 use super::settle::Settle;
 use super::target::TargetSettings;
 use super::value::{HttpUrl, Name, Netns, Percent, Span, Text};
-use super::{Bound, Counts, MAX_GAUGE_URLS, Target};
+use super::{Bound, Counts, MAX_GAUGE_URLS, Source, Target};
 use crate::claim::{Access, Authorization, Freshness, MAX_AGE, MAX_AGE_OF_SAMPLE, Selection};
 
 const INTERVAL: Duration = Duration::from_secs(5);
@@ -31,12 +33,18 @@ pub struct Settings {
     pub kernel: KernelSettings,
     /// `[log]`.
     pub log: LogSettings,
-    /// Each `[[target]]`, with where it stands.
+    /// `[file-sd]`.
+    pub file_sd: FileSdSettings,
+    /// Each `[[target]]`, and each target of a list, with where it stands.
     pub targets: Vec<(Place, TargetSettings)>,
 }
 
 impl TargetSettings {
-    pub(super) fn into_target(self, resolver: Resolver<'_>) -> Result<Target, TargetProblem> {
+    pub(super) fn into_target(
+        self,
+        source: Source,
+        resolver: Resolver<'_>,
+    ) -> Result<Target, TargetProblem> {
         let Self {
             name,
             listen,
@@ -66,6 +74,7 @@ impl TargetSettings {
             username,
             password_file,
             ca_file,
+            labels: written_labels,
         } = self;
         let listen = Listens::of(listen.unwrap_or_default(), resolver)?;
         let gauge_url: Vec<_> = gauge_url
@@ -112,6 +121,8 @@ impl TargetSettings {
                 || format!("port-{}", listen.port()),
                 |Text(Name(name))| name,
             ),
+            source,
+            labels: labels(written_labels)?,
             listen,
             netns: netns.map_or(Netns::SelfNs, |Text(netns)| netns),
             gauge_url,

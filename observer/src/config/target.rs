@@ -9,6 +9,7 @@ use clap::Args;
 use serde::Deserialize;
 
 use super::claimed::Word;
+use super::labels::WrittenLabels;
 use super::listen::WrittenListen;
 use super::peers::Peers;
 use super::settle::Settle;
@@ -223,6 +224,9 @@ pub struct TargetSettings {
         help_heading = "Target"
     )]
     pub ca_file: Option<PathBuf>,
+    /// What others call it: labels that come along in what is published of it.
+    #[arg(skip)]
+    pub labels: WrittenLabels,
 }
 
 impl TargetSettings {
@@ -257,6 +261,7 @@ impl TargetSettings {
             ("username", self.username.is_some()),
             ("password-file", self.password_file.is_some()),
             ("ca-file", self.ca_file.is_some()),
+            ("labels", !self.labels.is_empty()),
         ];
         let set: Vec<_> = keys
             .iter()

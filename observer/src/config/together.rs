@@ -1,17 +1,17 @@
 //! The targets of a configuration together: how many there may be, and which clash.
 
-use super::error::{ConfigError, TargetProblem};
+use super::error::{ConfigError, Place, TargetProblem};
 use super::listen::Resolver;
 use super::settings::Settings;
-use super::{Config, MAX_TARGETS, Target};
+use super::{Config, MAX_TARGETS, Source, Target};
 
 impl Settings {
     /// Fills in the defaults, has the names of hosts resolved, and judges the targets together.
     ///
     /// # Errors
-    /// When there is no target, or too many, or one that lacks something or clashes.
+    /// When there is no target and no list of them, or too many, or one that lacks something or clashes.
     pub fn into_config(self, resolver: Resolver<'_>) -> Result<Config, ConfigError> {
-        if self.targets.is_empty() {
+        if self.targets.is_empty() && !self.file_sd.has_files() {
             return Err(ConfigError::NoTarget);
         }
         self.into_config_of_host(resolver)
@@ -26,6 +26,7 @@ impl Settings {
             web,
             kernel,
             log,
+            file_sd,
             targets,
         } = self;
         if targets.len() > MAX_TARGETS {
@@ -35,14 +36,19 @@ impl Settings {
         }
         let mut accepted = Vec::new();
         for (place, settings) in targets {
+            let source = match place {
+                Place::Group { .. } => Source::FileSd,
+                Place::CommandLine | Place::File { .. } => Source::Config,
+            };
             let target = settings
-                .into_target(resolver)
+                .into_target(source, resolver)
                 .and_then(|target| beside(target, &accepted))
                 .map_err(|problem| ConfigError::Target { place, problem })?;
             accepted.push(target);
         }
         let config = Config {
             targets: accepted,
+            file_sd: file_sd.into_patterns(),
             web: web.into_web(),
             kernel: kernel.into_kernel(),
             log: log.into_log(),

@@ -20,7 +20,7 @@ use crate::chain::Chain;
 const MAX_NAME: usize = 64;
 
 /// A value written as text, in the file and on the command line alike.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Text<T>(pub T);
 
 /// Why a text is not the value of a setting.
