@@ -59,9 +59,12 @@ enum Kind {
     Stat,
     /// States over time.
     States,
+    /// A row for each target, with a column for each query.
+    Table,
 }
 
-/// A query: `{S}` becomes the selector by job and instance, `{T}` that with the target.
+/// A query: `{S}` becomes the selector by job and instance, `{T}` that with the target, `{J}` that by job
+/// and target.
 struct Query {
     expression: &'static str,
     legend: &'static str,
@@ -170,6 +173,7 @@ impl Kind {
         match self {
             Self::Lines | Self::Band | Self::States => (12, 8),
             Self::Stat => (6, 5),
+            Self::Table => (WIDTH, 8),
         }
     }
 
@@ -178,20 +182,23 @@ impl Kind {
             Self::Lines | Self::Band => "timeseries",
             Self::Stat => "stat",
             Self::States => "state-timeline",
+            Self::Table => "table",
         }
     }
 }
 
 impl Panel {
     fn render(&self, id: usize, place: &Value) -> Value {
-        let is_instant = self.kind == Kind::Stat;
+        let is_table = self.kind == Kind::Table;
+        let is_instant = is_table || self.kind == Kind::Stat;
+        let format = if is_table { "table" } else { "time_series" };
         let targets: Vec<Value> = ('A'..)
             .zip(self.queries)
             .map(|(reference, query)| {
                 json!({
                     "refId": reference.to_string(), "datasource": datasource(),
                     "expr": query.expand(), "legendFormat": query.legend,
-                    "instant": is_instant, "range": !is_instant,
+                    "instant": is_instant, "range": !is_instant, "format": format,
                 })
             })
             .collect();
@@ -203,6 +210,7 @@ impl Panel {
                 "overrides": self.overrides(),
             },
             "options": self.options(),
+            "transformations": self.transformations(),
             "targets": targets,
         })
     }
@@ -213,7 +221,7 @@ impl Panel {
                 json!({"lineWidth": 1, "fillOpacity": 0, "showPoints": "never"})
             }
             Kind::States => json!({"lineWidth": 0, "fillOpacity": 80}),
-            Kind::Stat => json!({}),
+            Kind::Stat | Kind::Table => json!({}),
         }
     }
 
@@ -231,6 +239,23 @@ impl Panel {
         })]
     }
 
+    /// The answers of a table's queries become its columns.
+    fn transformations(&self) -> Vec<Value> {
+        if self.kind != Kind::Table {
+            return Vec::new();
+        }
+        let columns = ('A'..).zip(self.queries);
+        let names: serde_json::Map<_, _> = columns
+            .map(|(reference, query)| (format!("Value #{reference}"), query.legend.into()))
+            .collect();
+        vec![
+            json!({"id": "merge", "options": {}}),
+            json!({"id": "organize", "options": {
+                "excludeByName": {"Time": true}, "renameByName": names,
+            }}),
+        ]
+    }
+
     fn options(&self) -> Value {
         match self.kind {
             Kind::Lines | Kind::Band => json!({
@@ -241,6 +266,7 @@ impl Panel {
                 "reduceOptions": {"calcs": ["lastNotNull"], "values": false},
                 "colorMode": "none", "graphMode": "none", "textMode": "value_and_name",
             }),
+            Kind::Table => json!({"showHeader": true}),
             Kind::States => json!({
                 "mergeValues": true, "showValue": "never", "rowHeight": 0.9,
                 "legend": {"displayMode": "list", "placement": "bottom"},
@@ -253,6 +279,7 @@ impl Query {
     fn expand(&self) -> String {
         let place = "job=~\"$job\", instance=~\"$instance\"";
         self.expression
+            .replace("{J", "{job=~\"$job\", target=~\"$target\"")
             .replace("{S", &format!("{{{place}"))
             .replace("{T", &format!("{{{place}, target=~\"$target\""))
     }
@@ -284,8 +311,8 @@ mod tests {
                 assert!(!panel.queries.is_empty(), "{title}");
                 for query in panel.queries {
                     assert!(!query.legend.is_empty(), "{title}");
-                    let is_selected =
-                        query.expression.contains("{S") || query.expression.contains("{T");
+                    let mut selectors = ["{S", "{T", "{J"].iter();
+                    let is_selected = selectors.any(|one| query.expression.contains(one));
                     assert!(is_selected, "{title}: {}", query.expression);
                     let is_rate = query.expression.contains("rate(");
                     assert_eq!(

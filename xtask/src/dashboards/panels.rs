@@ -25,7 +25,7 @@ macro_rules! panel {
 }
 
 /// Every dashboard.
-pub(super) const DASHBOARDS: &[Dashboard] = &[CROSS_CHECK, OBSERVER, SERVER];
+pub(super) const DASHBOARDS: &[Dashboard] = &[CROSS_CHECK, FLEET, OBSERVER, SERVER];
 
 const CROSS_CHECK: Dashboard = Dashboard {
     name: "cross-check",
@@ -101,6 +101,47 @@ const CROSS_CHECK: Dashboard = Dashboard {
                     "Median and 99th percentile of the connections that ended.",
                     r#"histogram_quantile(0.5, sum by (target, le) (rate(observer_connection_duration_seconds_bucket{T}[$__rate_interval])))"# => "median {{target}}",
                     r#"histogram_quantile(0.99, sum by (target, le) (rate(observer_connection_duration_seconds_bucket{T}[$__rate_interval])))"# => "99% {{target}}"),
+            ],
+        },
+    ],
+};
+
+const FLEET: Dashboard = Dashboard {
+    name: "fleet",
+    title: "Plumbline / Fleet",
+    description: "Each service as a whole: the targets of one name are its replicas, on any number of hosts. By the rules of fleet.yml.",
+    found_by: "observer_verdict",
+    has_targets: true,
+    sections: &[
+        Section {
+            title: "Now",
+            panels: &[panel!(Table, "Services", "short",
+                "A row says: so many of so many replicas are checked; they claim so much, and the kernel allows the least to the most; so much is surely wrong, counted without the signs.",
+                r#"job_target:observer_replicas:count{J}"# => "replicas",
+                r#"job_target:observer_replicas_judged:count{J}"# => "checked",
+                r#"job_target:observer_app_connections:sum{J}"# => "claimed",
+                r#"job_target:observer_kernel_connections_low:sum{J}"# => "least",
+                r#"job_target:observer_kernel_connections_high:sum{J}"# => "most",
+                r#"job_target:observer_gauge_drift:sum_abs{J}"# => "surely wrong")],
+        },
+        Section {
+            title: "Over time",
+            panels: &[
+                panel!(Band, "Claims against the kernel's bands", "short",
+                    "The sums of what honest replicas could have claimed, and of what they claimed. Choose one target.",
+                    r#"job_target:observer_kernel_connections_low:sum{J}"# => "fewest {{target}}",
+                    r#"job_target:observer_kernel_connections_high:sum{J}"# => "most {{target}}",
+                    r#"job_target:observer_app_connections:sum{J}"# => "claim {{target}}"),
+                panel!(Lines, "Drift of the sum", "short",
+                    "The least and the greatest drift that is possible of all replicas together.",
+                    r#"job_target:observer_gauge_drift_low:sum{J}"# => "least {{target}}",
+                    r#"job_target:observer_gauge_drift_high:sum{J}"# => "greatest {{target}}"),
+                panel!(Lines, "Surely wrong, without the signs", "short",
+                    "The sizes of the replicas' sure drifts, summed: of what cancels out, the drift of the sum shows nothing.",
+                    r#"job_target:observer_gauge_drift:sum_abs{J}"# => "{{target}}"),
+                panel!(Lines, "Share of replicas that are checked", "percentunit",
+                    "Those whose observer is not blind.",
+                    r#"job_target:observer_replicas_judged:count{J} / job_target:observer_replicas:count{J}"# => "{{target}}"),
             ],
         },
     ],

@@ -1,6 +1,7 @@
 //! What operators install: rules, dashboards, packages, manifests. Each is tried with the program
 //! that reads it.
 
+mod fleet;
 mod host;
 mod kubernetes;
 mod monitoring;

@@ -86,7 +86,7 @@ async fn the_liar_alone_fires_and_every_query_of_the_dashboards_has_data() {
 }
 
 /// The rules with short waits: the committed ones wait for minutes.
-fn hurried(rules: &str) -> String {
+pub(super) fn hurried(rules: &str) -> String {
     let wait = Regex::new(r"(?m)^(\s+(?:for|keep_firing_for): )[1-9]\w*$").expect("a pattern");
     wait.replace_all(rules, format!("${{1}}{WAIT}"))
         .into_owned()
