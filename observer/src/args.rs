@@ -327,9 +327,8 @@ impl Sources {
         settings.kernel = kernel.or(settings.kernel);
         settings.log = log.or(settings.log);
         settings.file_sd = file_sd.or(settings.file_sd);
-        let lists = settings.file_sd.files.iter().flatten();
-        let lists: Vec<_> = lists.map(|Text(pattern)| pattern.clone()).collect();
-        settings.targets.extend(files::targets(&lists)?);
+        let listed = files::targets(settings.file_sd.patterns())?;
+        settings.targets.extend(listed);
         Ok(settings)
     }
 }

@@ -62,8 +62,8 @@ fn set_kernel(watch: &Watch) {
     let version = env!("CARGO_PKG_VERSION");
     let labels = [("version", version), ("backend", kernel.backend())];
     gauge!(BUILD, &labels).set(1.0);
+    let targets = watch.targets();
     for source in Source::ALL {
-        let targets = watch.targets();
         let of_source = targets
             .iter()
             .filter(|target| target.config.source == source);

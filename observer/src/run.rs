@@ -68,7 +68,7 @@ pub(crate) fn run(sources: Sources) -> anyhow::Result<()> {
     // Before the kernel is touched: a busy port must leave nothing behind.
     let listener = bind(config.web.listen_address)?;
     let watch = Arc::new(open(&config)?);
-    block_on(serve(listener, watch, config, (sources, files)))
+    block_on(serve(listener, watch, config, sources, files))
 }
 
 /// Attaches to the kernel, then gives up the right to do so: before there is a second thread.
@@ -102,7 +102,8 @@ async fn serve(
     listener: std::net::TcpListener,
     watch: Arc<Watch>,
     mut config: Config,
-    (sources, files): (Sources, Files),
+    sources: Sources,
+    files: Files,
 ) -> anyhow::Result<()> {
     let listener = TcpListener::from_std(listener).context("take over the listener")?;
     let address = listener.local_addr().context("read the bound address")?;

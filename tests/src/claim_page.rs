@@ -45,6 +45,11 @@ impl ClaimPage {
         Ok(page)
     }
 
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// Where it is.
     pub fn url(&self) -> String {
         format!("http://{}/metrics", self.address)

@@ -282,6 +282,27 @@ impl Relay {
         Ok(stream)
     }
 
+    /// Begins the upload of an attachment on a plain socket; `lines` of the head say how long the body is,
+    /// and `body` is what is sent of it.
+    ///
+    /// # Errors
+    /// The server does not take it.
+    pub async fn start_upload(
+        &self,
+        account: &Account,
+        lines: &str,
+        body: &[u8],
+    ) -> Result<TcpStream> {
+        let mut stream = TcpStream::connect(self.public).await?;
+        let head = format!(
+            "POST /v1/attachments HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\n{lines}\r\n",
+            account.token
+        );
+        stream.write_all(head.as_bytes()).await?;
+        stream.write_all(body).await?;
+        Ok(stream)
+    }
+
     /// Opens a WebSocket on a plain socket: the handshake is done, nothing else will be.
     ///
     /// # Errors

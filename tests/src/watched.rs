@@ -1,6 +1,9 @@
 //! Targets as an observer's configuration file has them.
 
 use std::fmt::Write as _;
+use std::net::SocketAddr;
+
+use serde_json::{Value, json};
 
 use crate::wait;
 
@@ -52,6 +55,17 @@ impl Watched {
         self.text = text;
         self
     }
+}
+
+/// A target as a group of a list of file_sd: established connections, checked as those of [`Watched`] are.
+/// With a label that comes along.
+#[must_use]
+pub fn group(name: &str, page: SocketAddr, listen: &str, (label, value): (&str, &str)) -> Value {
+    let ms = |ms: u32| format!("{}ms", ms * wait::slowness());
+    json!({"targets": [page.to_string()], "labels": {
+        "__plumbline_name": name, "__plumbline_listen": listen, "__plumbline_counts": "established",
+        "__plumbline_interval": ms(100), "__plumbline_settle": ms(200), label: value,
+    }})
 }
 
 /// The text of a file of these targets.

@@ -7,7 +7,7 @@
 use std::{
     fs::{File, Metadata},
     io::{self, Read as _},
-    net::{IpAddr, UdpSocket},
+    net::UdpSocket,
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
 };
@@ -36,7 +36,9 @@ pub(super) fn read(path: &Path) -> Result<String, LoadError> {
 }
 
 /// The targets of all lists, in the order of the patterns and of the names of the files.
-pub(super) fn targets(patterns: &[Pattern]) -> Result<Vec<(Place, TargetSettings)>, LoadError> {
+pub(super) fn targets<'a>(
+    patterns: impl Iterator<Item = &'a Pattern>,
+) -> Result<Vec<(Place, TargetSettings)>, LoadError> {
     let mut targets = Vec::new();
     for pattern in patterns {
         let lists = lists(pattern).map_err(|source| LoadError::Read {
@@ -78,12 +80,8 @@ fn lists(pattern: &Pattern) -> io::Result<Vec<PathBuf>> {
 
 /// Whether an address, or one of a name's, is this host's: only there can a socket be bound to it.
 fn is_of_host(host: &str) -> bool {
-    let found = match host.parse::<IpAddr>() {
-        Ok(address) => vec![address],
-        Err(_) => addresses(host).unwrap_or_default(),
-    };
-    let mut found = found.iter();
-    found.any(|address| UdpSocket::bind((*address, 0)).is_ok())
+    let mut found = addresses(host).unwrap_or_default().into_iter();
+    found.any(|address| UdpSocket::bind((address, 0)).is_ok())
 }
 
 /// What tells a file from another, and from itself before it was written.
@@ -205,12 +203,15 @@ mod tests {
 
     #[test]
     fn a_list_without_a_star_has_to_be_there() {
-        let patterns = |text: &str| vec![text.parse::<Pattern>().unwrap()];
+        let listed = |path: &Path| {
+            let pattern: Pattern = path.to_str().unwrap().parse().unwrap();
+            targets([&pattern].into_iter())
+        };
         let folder = tempfile::tempdir().unwrap();
         let missing = folder.path().join("x.json");
-        let error = targets(&patterns(missing.to_str().unwrap())).unwrap_err();
+        let error = listed(&missing).unwrap_err();
         assert!(error.to_string().starts_with("cannot read "), "{error}");
         let star = folder.path().join("*.json");
-        assert_eq!(targets(&patterns(star.to_str().unwrap())).unwrap(), []);
+        assert_eq!(listed(&star).unwrap(), []);
     }
 }

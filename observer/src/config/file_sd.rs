@@ -55,14 +55,10 @@ impl FileSdSettings {
         }
     }
 
-    /// Whether there is any list.
-    pub(super) fn has_files(&self) -> bool {
-        self.files.as_ref().is_some_and(|files| !files.is_empty())
-    }
-
-    pub(super) fn into_patterns(self) -> Vec<Pattern> {
-        let files = self.files.unwrap_or_default().into_iter();
-        files.map(|Text(pattern)| pattern).collect()
+    /// Where lists are.
+    pub fn patterns(&self) -> impl Iterator<Item = &Pattern> {
+        let files = self.files.iter().flatten();
+        files.map(|Text(pattern)| pattern)
     }
 }
 

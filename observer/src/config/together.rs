@@ -11,7 +11,7 @@ impl Settings {
     /// # Errors
     /// When there is no target and no list of them, or too many, or one that lacks something or clashes.
     pub fn into_config(self, resolver: Resolver<'_>) -> Result<Config, ConfigError> {
-        if self.targets.is_empty() && !self.file_sd.has_files() {
+        if self.targets.is_empty() && self.file_sd.patterns().next().is_none() {
             return Err(ConfigError::NoTarget);
         }
         self.into_config_of_host(resolver)
@@ -48,7 +48,7 @@ impl Settings {
         }
         let config = Config {
             targets: accepted,
-            file_sd: file_sd.into_patterns(),
+            file_sd: file_sd.patterns().cloned().collect(),
             web: web.into_web(),
             kernel: kernel.into_kernel(),
             log: log.into_log(),

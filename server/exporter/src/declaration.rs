@@ -93,6 +93,25 @@ impl<Handle, const LABELS: usize> Clone for Metric<Handle, LABELS> {
 impl<Handle, const LABELS: usize> Copy for Metric<Handle, LABELS> {}
 
 impl<Handle, const LABELS: usize> Metric<Handle, LABELS> {
+    const fn of(
+        kind: Kind,
+        name: &'static str,
+        labels: &'static [Label; LABELS],
+        unit: &'static str,
+        help: &'static str,
+    ) -> Self {
+        Self {
+            declaration: Declaration {
+                name,
+                kind,
+                labels,
+                unit,
+                help,
+            },
+            handle: PhantomData,
+        }
+    }
+
     /// What was declared.
     #[must_use]
     pub const fn declaration(self) -> Declaration {
@@ -110,16 +129,7 @@ impl<const LABELS: usize> Metric<metrics::Counter, LABELS> {
         unit: &'static str,
         help: &'static str,
     ) -> Self {
-        Self {
-            declaration: Declaration {
-                name,
-                kind: Kind::Counter,
-                labels,
-                unit,
-                help,
-            },
-            handle: PhantomData,
-        }
+        Self::of(Kind::Counter, name, labels, unit, help)
     }
 }
 
@@ -132,16 +142,7 @@ impl<const LABELS: usize> Metric<metrics::Gauge, LABELS> {
         unit: &'static str,
         help: &'static str,
     ) -> Self {
-        Self {
-            declaration: Declaration {
-                name,
-                kind: Kind::Gauge,
-                labels,
-                unit,
-                help,
-            },
-            handle: PhantomData,
-        }
+        Self::of(Kind::Gauge, name, labels, unit, help)
     }
 }
 
@@ -155,16 +156,7 @@ impl<const LABELS: usize> Metric<metrics::Histogram, LABELS> {
         unit: &'static str,
         help: &'static str,
     ) -> Self {
-        Self {
-            declaration: Declaration {
-                name,
-                kind: Kind::Histogram(bounds),
-                labels,
-                unit,
-                help,
-            },
-            handle: PhantomData,
-        }
+        Self::of(Kind::Histogram(bounds), name, labels, unit, help)
     }
 }
 

@@ -4,32 +4,22 @@
 
 use std::net::SocketAddr;
 
+use ::tests::liar::{self, Ports};
 use anyhow::{Context as _, Result};
 use axum::Router;
 use axum::extract::{ConnectInfo, State, WebSocketUpgrade};
 use axum::response::Response;
 use axum::routing::get;
-use clap::Parser;
+use clap::Parser as _;
 use exporter::Registry;
 use exporter::management::Management;
 use exporter::sessions::{self, Sessions};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::TcpListener;
 
-/// An honest WebSocket server on a port that it may share.
-#[derive(Parser)]
-struct Arguments {
-    /// Where clients connect.
-    #[arg(long)]
-    public_address: SocketAddr,
-    /// Where `/metrics` is.
-    #[arg(long)]
-    management_address: SocketAddr,
-}
-
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<()> {
-    let arguments = Arguments::parse();
+    let ports = Ports::parse();
     let registry = Registry::new(&[sessions::CATALOGUE]).context("declare the metrics")?;
     let sessions = Sessions::new(&registry);
     let management = Management::new(&registry).sessions(&sessions).router();
@@ -38,10 +28,8 @@ async fn main() -> Result<()> {
         .route("/v1/gateway", get(upgrade))
         .with_state(sessions)
         .into_make_service_with_connect_info::<SocketAddr>();
-    let shared = listen_shared(arguments.public_address).context("share the port")?;
-    let own = TcpListener::bind(arguments.management_address)
-        .await
-        .context("listen for scrapes")?;
+    let shared = listen_shared(ports.public_address).context("share the port")?;
+    let own = liar::listen(ports.management_address).await?;
     tokio::try_join!(
         axum::serve(shared, public).into_future(),
         axum::serve(own, management).into_future(),

@@ -3,26 +3,21 @@
 //! With none of its flags it is honest, and fast: it reads until the end of a connection and keeps
 //! no other account than the gauge. What is true is in the books of who connects.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use clap::Parser;
-use tests::liar::{self, Gauge};
+use tests::liar::{self, Gauge, Ports};
 use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
 use tokio::time::sleep;
 
 #[derive(Parser)]
 struct Arguments {
-    /// Where clients connect.
-    #[arg(long)]
-    public_address: SocketAddr,
-    /// Where `/metrics` is.
-    #[arg(long)]
-    management_address: SocketAddr,
+    #[command(flatten)]
+    ports: Ports,
     /// What is added to the gauge for good.
     #[arg(long, default_value_t = 0, allow_negative_numbers = true)]
     offset: i64,
@@ -60,8 +55,7 @@ impl Bookkeeping {
 #[tokio::main]
 async fn main() -> Result<()> {
     let Arguments {
-        public_address,
-        management_address,
+        ports,
         offset,
         leak_every,
         lag,
@@ -74,8 +68,8 @@ async fn main() -> Result<()> {
         leak_every,
         lag: Duration::from_millis(lag),
     });
-    let public = liar::listen(public_address).await?;
-    let page = liar::listen(management_address).await?;
+    let public = liar::listen(ports.public_address).await?;
+    let page = liar::listen(ports.management_address).await?;
     let management = liar::management(move || liar::page(&[("", gauge.get())]));
     let serve = async {
         loop {

@@ -15,28 +15,22 @@ use std::str::FromStr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use ::tests::{dice::Dice, liar, process::raise_descriptor_limit};
+use ::tests::{
+    dice::Dice,
+    liar::{self, Ports},
+    process::raise_descriptor_limit,
+};
 use anyhow::{Context as _, Result};
 use axum::Router;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::routing::get;
-use clap::Parser;
+use clap::Parser as _;
 use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
 
 /// The longest lag.
 const LONGEST: Duration = Duration::from_secs(1);
-
-#[derive(Parser)]
-struct Arguments {
-    /// Where clients connect.
-    #[arg(long)]
-    public_address: SocketAddr,
-    /// Where the pages are.
-    #[arg(long)]
-    management_address: SocketAddr,
-}
 
 /// How late a gauge counts. Unit: milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -140,10 +134,10 @@ fn lock(ledger: &Shared) -> MutexGuard<'_, Ledger> {
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<()> {
-    let Arguments {
+    let Ports {
         public_address,
         management_address,
-    } = Arguments::parse();
+    } = Ports::parse();
     raise_descriptor_limit()?;
     let ledger = Shared::default();
     let public = liar::listen(public_address).await?;

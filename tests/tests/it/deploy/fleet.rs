@@ -1,7 +1,7 @@
 //! A real Prometheus over three observers: what is said of a service is what is so of all its replicas.
 
 use anyhow::{Context as _, Result, ensure};
-use serde_json::{Value, json};
+use serde_json::json;
 use std::fs;
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -11,6 +11,7 @@ use tests::observer::Observer;
 use tests::port;
 use tests::prometheus::{Prometheus, is_here_or_skip};
 use tests::scripted::{Pair, Scripted};
+use tests::watched::group;
 use tests::{kernel_or_skip, wait};
 
 use super::monitoring::hurried;
@@ -37,15 +38,18 @@ impl Replica {
         let service = Scripted::listen(address, 16)?;
         let mut open = Vec::new();
         for _ in 0..OPEN {
-            let client = tokio::net::TcpStream::connect(service.address()).await?;
-            let server = service.accept().await?;
-            open.push(Pair { client, server });
+            open.push(service.pair().await?);
         }
         let page = ClaimPage::serve().await?;
         page.claim(OPEN as u64);
         let list = TempDir::new()?;
         let file = list.path().join("list.json");
-        let groups = json!([group(&page, service.address().port())]);
+        let groups = json!([group(
+            "chat",
+            page.address(),
+            &service.address().to_string(),
+            ("job", "chat"),
+        )]);
         fs::write(&file, groups.to_string()).context("write the list")?;
         let flag = format!("--file-sd.files={}", file.display());
         let observer = match is_observed {
@@ -60,22 +64,6 @@ impl Replica {
             _list: list,
         })
     }
-}
-
-fn group(page: &ClaimPage, port: u16) -> Value {
-    json!({"targets": [host(page)], "labels": {
-        "job": "chat", "__plumbline_name": "chat", "__plumbline_listen": format!("127.0.0.1:{port}"),
-        "__plumbline_counts": "established", "__plumbline_interval": "200ms",
-        "__plumbline_settle": "200ms",
-    }})
-}
-
-fn host(page: &ClaimPage) -> String {
-    let url = page.url();
-    let host = url
-        .trim_start_matches("http://")
-        .trim_end_matches("/metrics");
-    host.to_owned()
 }
 
 /// The names of the alerts that fire.
@@ -125,7 +113,7 @@ async fn a_service_of_many_hosts_is_judged_as_a_whole() {
     let pages = |count: usize| -> Vec<_> {
         replicas[..count]
             .iter()
-            .map(|one| host(&one.page))
+            .map(|one| one.page.address().to_string())
             .collect()
     };
     let observers = ("observers", addresses.join("', '"));

@@ -13,7 +13,7 @@ use tests::claim_page::ClaimPage;
 use tests::observer::{BOUND, Observer, Watched};
 use tests::prometheus::{self, Prometheus};
 use tests::scripted::{Pair, Scripted};
-use tests::{kernel_or_skip, port, wait};
+use tests::{kernel_or_skip, port, wait, watched};
 
 /// A service of two connections, and who says so.
 struct Scene {
@@ -28,13 +28,7 @@ impl Scene {
         let service = Scripted::listen(address, 16).expect("listen");
         let page = ClaimPage::serve().await.expect("a page");
         page.claim(2);
-        let port = service.address().port();
-        let pair = async || {
-            let client = tokio::net::TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await;
-            let client = client.expect("connect");
-            let server = service.accept().await.expect("accept");
-            Pair { client, server }
-        };
+        let pair = async || service.pair().await.expect("a connection");
         let open = [pair().await, pair().await];
         Self {
             service,
@@ -50,15 +44,8 @@ impl Scene {
 
     /// Its group in a list.
     fn group(&self, name: &str) -> Value {
-        let url = self.page.url();
-        let page = url
-            .trim_start_matches("http://")
-            .trim_end_matches("/metrics");
         let listen = format!(":{}", self.service.address().port());
-        json!({"targets": [page], "labels": {
-            "__plumbline_listen": listen, "__plumbline_name": name, "__plumbline_counts": "established",
-            "__plumbline_interval": "100ms", "__plumbline_settle": "200ms", "team": "chat",
-        }})
+        watched::group(name, self.page.address(), &listen, ("team", "chat"))
     }
 }
 

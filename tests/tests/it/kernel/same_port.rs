@@ -3,7 +3,7 @@
 //! It is the same from one scrape to the next, so it widens nothing. Where a gauge rightly does not count
 //! it, the observer's address is one of the peers that are left out.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::Ipv4Addr;
 
 use serde_json::json;
 use tests::claim_page::ClaimPage;
@@ -25,10 +25,7 @@ impl Scene {
     async fn start(ignored: &str) -> Self {
         let page = ClaimPage::serve().await.expect("page");
         let url = page.url();
-        let address = url
-            .trim_start_matches("http://")
-            .trim_end_matches("/metrics");
-        let address: SocketAddr = address.parse().expect("an address");
+        let address = page.address();
         let mut clients = Vec::new();
         for _ in 0..3 {
             let socket = TcpSocket::new_v4().expect("a socket");

@@ -100,16 +100,8 @@ async fn a_body_that_lies_or_stalls_is_refused_and_leaves_nothing() {
     let flags = ["--body-timeout=500ms", "--attachment-limit=1000"];
     let relay = Relay::start_in(data.path(), &flags).await.unwrap();
     let account = relay.account().await.unwrap();
-    let upload = async |lines: &str, body: &[u8]| {
-        let mut stream = TcpStream::connect(relay.public).await.unwrap();
-        let head = format!(
-            "POST /v1/attachments HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\n{lines}\r\n",
-            account.token
-        );
-        stream.write_all(head.as_bytes()).await.unwrap();
-        stream.write_all(body).await.unwrap();
-        stream
-    };
+    let upload =
+        async |lines: &str, body: &[u8]| relay.start_upload(&account, lines, body).await.unwrap();
     let status = async |mut stream: TcpStream| {
         let head = read_head(&mut stream).await.unwrap();
         head.split(' ').nth(1).unwrap().to_owned()

@@ -111,13 +111,15 @@ async fn requests_are_counted_by_route_and_status(database: Database) {
 async fn a_request_whose_client_left_is_counted_as_499(database: Database) {
     let relay = start(&database, &["--uploads-limit=1"]).await;
     let account = relay.account().await.unwrap();
-    let _first = start_upload(&relay, &account, 10, b"12345").await;
+    let first = relay.start_upload(&account, "Content-Length: 10\r\n", b"12345");
+    let _first = first.await.unwrap();
     relay
         .expect("http_open_connections", &[("port", "public")], 1.0)
         .await
         .unwrap();
     // The second upload waits for its turn.
-    let second = start_upload(&relay, &account, 0, b"").await;
+    let second = relay.start_upload(&account, "Content-Length: 0\r\n", b"");
+    let second = second.await.unwrap();
     relay
         .expect("http_open_connections", &[("port", "public")], 2.0)
         .await
@@ -391,8 +393,9 @@ async fn transfers_are_timed_to_their_last_byte_or_their_end(database: Database)
         .unwrap();
 
     // A client that goes away in the middle, up and down.
-    let upload = start_upload(&relay, &account, 10 << 20, &bytes[..6 << 20]).await;
-    drop(upload);
+    let length = format!("Content-Length: {}\r\n", 10 << 20);
+    let upload = relay.start_upload(&account, &length, &bytes[..6 << 20]);
+    drop(upload.await.unwrap());
     let cancelled = [("outcome", "cancelled")];
     relay
         .expect("s3_upload_duration_seconds_count", &cancelled, 1.0)
@@ -409,16 +412,4 @@ async fn transfers_are_timed_to_their_last_byte_or_their_end(database: Database)
         .expect("s3_download_duration_seconds_count", &cancelled, 1.0)
         .await
         .unwrap();
-}
-
-async fn start_upload(relay: &Relay, account: &Account, length: usize, bytes: &[u8]) -> TcpStream {
-    let mut stream = TcpStream::connect(relay.public).await.unwrap();
-    let head = format!(
-        "POST /v1/attachments HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\n\
-         Content-Length: {length}\r\n\r\n",
-        account.token
-    );
-    stream.write_all(head.as_bytes()).await.unwrap();
-    stream.write_all(bytes).await.unwrap();
-    stream
 }

@@ -129,16 +129,13 @@ async fn a_request_is_in_flight_until_it_is_answered(database: Database) {
         shown.await.unwrap();
     };
     in_flight(0.0).await;
-    let head = format!(
-        "POST /v1/attachments HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\n\
-         Content-Length: 2\r\n\r\n1",
-        account.token
-    );
-    let mut answered = TcpStream::connect(relay.public).await.unwrap();
-    answered.write_all(head.as_bytes()).await.unwrap();
+    let half = async || {
+        let begun = relay.start_upload(&account, "Content-Length: 2\r\n", b"1");
+        begun.await.unwrap()
+    };
+    let mut answered = half().await;
     in_flight(1.0).await;
-    let mut left = TcpStream::connect(relay.public).await.unwrap();
-    left.write_all(head.as_bytes()).await.unwrap();
+    let left = half().await;
     in_flight(2.0).await;
     drop(left);
     in_flight(1.0).await;

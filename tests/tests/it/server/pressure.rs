@@ -6,7 +6,6 @@ use tests::database::Database;
 use tests::relay::{Account, BOUND, Relay};
 use tests::wait;
 use tokio::io::AsyncWriteExt as _;
-use tokio::net::TcpStream;
 
 use super::{scenarios, start};
 
@@ -248,14 +247,8 @@ async fn trickling_uploads_of_one_account_leave_room_for_others(database: Databa
     );
     let mut trickles = Vec::new();
     for place in 1..=8 {
-        let mut stream = TcpStream::connect(relay.public).await.unwrap();
-        let head = format!(
-            "POST /v1/attachments HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\n\
-             Content-Length: 10\r\n\r\n1",
-            account.token
-        );
-        stream.write_all(head.as_bytes()).await.unwrap();
-        trickles.push(stream);
+        let trickle = relay.start_upload(&account, "Content-Length: 10\r\n", b"1");
+        trickles.push(trickle.await.unwrap());
         let open = relay.expect(
             "http_open_connections",
             &[("port", "public")],

@@ -9,7 +9,6 @@ use tests::process::Signal;
 use tests::relay::{Account, BOUND, Relay};
 use tests::wait;
 use tokio::io::AsyncWriteExt as _;
-use tokio::net::TcpStream;
 
 use super::{scenarios, start};
 
@@ -130,13 +129,10 @@ async fn an_object_whose_upload_was_cut_off_is_removed(database: Database) {
     let mut relay = start(&database, &[]).await;
     let account = relay.account().await.unwrap();
     let kept = upload(&relay, &account).await;
-    let mut stream = TcpStream::connect(relay.public).await.unwrap();
-    let head = format!(
-        "POST /v1/attachments HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\n\
-         Content-Length: 10\r\n\r\n12345",
-        account.token
-    );
-    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut stream = relay
+        .start_upload(&account, "Content-Length: 10\r\n", b"12345")
+        .await
+        .unwrap();
     let begun = [("statement", "begin_upload"), ("outcome", "ok")];
     let begun = relay.expect("db_query_duration_seconds_count", &begun, 2.0);
     begun.await.unwrap();
