@@ -29,8 +29,8 @@ pub use sent::{MAX_STEPS, observe, step, steps};
 pub use socket::{Class, Phase, Slot, Socket, flags, head, slots};
 pub use tally::{DURATION_BUCKETS, Durations, Losses, Tally};
 pub use target::{
-    IGNORES_PEERS, MAX_IGNORED_PEERS, MAX_TARGETS, Offsets, PORT_EXACT, PORT_WILDCARD, Peer, Ports,
-    TargetKey,
+    IGNORES_PEERS, INCOMING, MAX_IGNORED_PEERS, MAX_TARGETS, OUTGOING, Offsets, PORT_EXACT,
+    PORT_REMOTE, PORT_WILDCARD, Peer, Ports, TargetKey,
 };
 
 /// `TCP_ESTABLISHED` of the kernel's `enum` in `include/net/tcp_states.h`.

@@ -6,23 +6,30 @@ pub const MAX_TARGETS: u32 = 256;
 /// Most addresses and networks of peers that one target leaves out.
 pub const MAX_IGNORED_PEERS: u32 = 64;
 
-/// A target listens on this port on any address.
+/// A target has this port on any address.
 pub const PORT_WILDCARD: u8 = 1;
-/// A target listens on this port on one address.
+/// A target has this port on one address.
 pub const PORT_EXACT: u8 = 2;
+/// So many bits further are these two of targets to which the port is remote.
+pub const PORT_REMOTE: u8 = 2;
+
+/// A target's port is local: its connections come in there.
+pub const INCOMING: u16 = 0;
+/// A target's port is remote: its connections go there.
+pub const OUTGOING: u16 = 1;
 
 /// Key of the map `TARGETS`; its value is the target's index. 24 bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[repr(C)]
 pub struct TargetKey {
-    /// Local address: IPv6, or IPv4 as `::ffff:a.b.c.d`; all zero for any address.
+    /// Address: IPv6, or IPv4 as `::ffff:a.b.c.d`; all zero for any address.
     pub address: [u8; 16],
     /// Network namespace: the inode number of its `nsfs` file (`struct ns_common.inum`).
     pub netns: u32,
-    /// Local port, host order.
+    /// Port, host order.
     pub port: u16,
-    /// Zero.
-    pub reserved: u16,
+    /// [`INCOMING`] where address and port are the socket's own, [`OUTGOING`] where they are its peer's.
+    pub direction: u16,
 }
 
 /// Bit of a value of `TARGETS`, beside the index: some of the target's peers are left out.
@@ -45,8 +52,10 @@ impl Peer {
     pub const BITS: u32 = Self::TARGET_BITS + 128;
 }
 
-/// The value of the one-element map `PORTS`: for each local port [`PORT_WILDCARD`] and
-/// [`PORT_EXACT`], or 0 for a port of no target. It turns away other traffic with one load.
+/// The value of the one-element map `PORTS`: for each port [`PORT_WILDCARD`] and [`PORT_EXACT`], of
+/// targets to which it is local and of those to which it is remote ([`PORT_REMOTE`]), or 0 for a port of
+/// no target. Port 0, which no socket has, has those of all remote ports. It turns away other traffic
+/// with two loads.
 #[derive(Clone, Copy)]
 #[repr(transparent)]
 pub struct Ports(pub [u8; 65_536]);
@@ -63,6 +72,8 @@ pub struct Offsets {
     pub skc_family: u32,
     /// `struct sock_common`.`skc_num`, 2 bytes, host order.
     pub skc_num: u32,
+    /// `struct sock_common`.`skc_dport`, 2 bytes, network order.
+    pub skc_dport: u32,
     /// `struct sock_common`.`skc_rcv_saddr`, 4 bytes.
     pub skc_rcv_saddr: u32,
     /// `struct sock_common`.`skc_v6_rcv_saddr`, 16 bytes.
@@ -90,6 +101,6 @@ mod tests {
         assert_eq!(size_of::<TargetKey>(), 16 + 4 + 2 + 2);
         assert_eq!(size_of::<Peer>() as u32 * 8, Peer::BITS);
         assert_eq!(size_of::<Ports>(), 65_536);
-        assert_eq!(size_of::<Offsets>(), 11 * 4);
+        assert_eq!(size_of::<Offsets>(), 12 * 4);
     }
 }

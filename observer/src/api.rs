@@ -269,6 +269,7 @@ pub const fn counts_name(counts: Counts) -> &'static str {
         Counts::Websocket => "websocket",
         Counts::Established => "established",
         Counts::Accepted => "accepted",
+        Counts::Outgoing => "outgoing",
     }
 }
 

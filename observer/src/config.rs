@@ -16,6 +16,7 @@ mod settings;
 mod settle;
 mod target;
 mod together;
+mod unix;
 mod value;
 
 use std::collections::HashSet;
@@ -33,9 +34,10 @@ pub use error::{ConfigError, Place, TargetProblem};
 pub use file_sd::{FileSdSettings, Pattern, PatternError, targets_of_list};
 pub use general::{KernelSettings, LogSettings, WebSettings};
 pub use labels::{LabelError, LabelName, LabelValue, MAX_LABELS, WrittenLabels};
-pub use listen::{Listen, Listens, MAX_LISTENS, Resolver, WrittenListen};
+pub use listen::{Listen, Listens, MAX_LISTENS, Resolver, TcpAddress, WrittenListen};
 pub use settings::Settings;
 pub use target::TargetSettings;
+pub use unix::UnixName;
 pub use value::{
     Cgroup, HttpUrl, Name, Netns, Percent, Span, Text, ValueError, WebAddress, Whole, Within,
 };
@@ -152,7 +154,7 @@ pub struct Target {
     pub source: Source,
     /// What others call it, in the order of the names.
     pub labels: Vec<(String, String)>,
-    /// What it listens on: at least one address; the connections are summed.
+    /// What it listens on, or connects to: at least one place; the connections are summed.
     pub listen: Listens,
     /// The network namespace of its sockets.
     pub netns: Netns,
@@ -239,6 +241,8 @@ pub enum Counts {
     Established,
     /// ESTABLISHED connections, less those still in the accept queue.
     Accepted,
+    /// ESTABLISHED connections that go out to the addresses, as those of a pool.
+    Outgoing,
 }
 
 /// What a claim is of what it counts.

@@ -9,11 +9,14 @@ use serde::Serialize;
 
 use crate::{
     claim::Outcome,
-    config::{self, Cgroup, Config, Counts},
+    config::{self, Cgroup, Config, Counts, TcpAddress},
     netns::NetworkNamespace,
     probe::{self, LoadError, Options, Probe, chain},
     watch::{asking, dumps::Listeners, endpoint::Endpoint, endpoints::Endpoints},
 };
+
+/// What to do where sockets cannot be listed.
+const LOAD: &str = "load the kernel modules inet_diag, tcp_diag and unix_diag";
 
 /// How a check came out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -203,24 +206,28 @@ async fn examine_target(target: &config::Target) -> Vec<Line> {
     )];
     lines.push(match Endpoints::open(target) {
         Ok(endpoints) => listening(&name("listen"), target, &endpoints),
-        Err(error) => line(name("sock_diag"), Status::Fail, chain(&error))
-            .fix("load the kernel module inet_diag (and tcp_diag)"),
+        Err(error) => line(name("sock_diag"), Status::Fail, chain(&error)).fix(LOAD),
     });
     lines.push(gauge(&name("gauge"), target).await);
     lines
 }
 
 fn listening(name: &str, target: &config::Target, endpoints: &[Endpoint]) -> Line {
+    if target.counts == Counts::Outgoing {
+        return outgoing(name, target, endpoints);
+    }
     match Listeners::of(endpoints) {
         Ok(listeners) if listeners.cookies.is_empty() => line(
             name,
             Status::Fail,
             format!("nothing listens on {}", target.listen),
         )
-        .fix(format!(
-            "check the port and the network namespace: `ss -ltn sport = :{}`",
-            target.listen.port()
-        )),
+        .fix(match target.listen.tcp().next() {
+            Some(TcpAddress { port, .. }) => {
+                format!("check the port and the network namespace: `ss -ltn sport = :{port}`")
+            }
+            None => "check the name and the network namespace: `ss -lxn`".to_owned(),
+        }),
         Ok(listeners) => line(
             name,
             Status::Ok,
@@ -232,8 +239,24 @@ fn listening(name: &str, target: &config::Target, endpoints: &[Endpoint]) -> Lin
                 listeners.queue_limit
             ),
         ),
-        Err(error) => line(name, Status::Fail, chain(&error))
-            .fix("load the kernel module inet_diag (and tcp_diag)"),
+        Err(error) => line(name, Status::Fail, chain(&error)).fix(LOAD),
+    }
+}
+
+/// What is connected to the addresses that connections are to go to.
+fn outgoing(name: &str, target: &config::Target, endpoints: &[Endpoint]) -> Line {
+    let open: Result<Vec<_>, _> = endpoints.iter().map(Endpoint::open_sockets).collect();
+    match open {
+        Ok(open) => line(
+            name,
+            Status::Ok,
+            format!(
+                "{} connections to {}",
+                open.iter().map(Vec::len).sum::<usize>(),
+                target.listen
+            ),
+        ),
+        Err(error) => line(name, Status::Fail, chain(&error)).fix(LOAD),
     }
 }
 
@@ -246,6 +269,7 @@ async fn gauge(name: &str, target: &config::Target) -> Line {
         Counts::Websocket => "WebSockets",
         Counts::Established => "established connections",
         Counts::Accepted => "accepted connections",
+        Counts::Outgoing => "outgoing connections",
     };
     match claimant.read().await.outcome {
         Outcome::Claimed(claim) => line(

@@ -11,8 +11,8 @@ use aya_ebpf::{
 };
 use aya_log_ebpf::warn;
 use observer_ebpf::{
-    IGNORES_PEERS, Life, Losses, PORT_EXACT, PORT_WILDCARD, Peer, Socket, TCP_CLOSE,
-    TCP_ESTABLISHED, Tally, TargetKey,
+    IGNORES_PEERS, INCOMING, Life, Losses, OUTGOING, PORT_EXACT, PORT_REMOTE, PORT_WILDCARD, Peer,
+    Socket, TCP_CLOSE, TCP_ESTABLISHED, Tally, TargetKey,
 };
 
 use crate::{
@@ -26,6 +26,8 @@ use crate::{
 const TCP: u16 = 6;
 /// `AF_INET`.
 const AF_INET: u16 = 2;
+/// What a target may be to a port.
+const KINDS: u8 = PORT_EXACT | PORT_WILDCARD;
 
 /// `struct sock`, of which only the fields in `OFFSETS` are known.
 type Sock = *const u8;
@@ -49,9 +51,10 @@ fn inet_sock_set_state(ctx: BtfTracePointContext) -> i32 {
 #[inline(always)]
 fn opened(ctx: &BtfTracePointContext, sk: Sock) {
     let offsets = OFFSETS.load();
-    let port: u16 = field(sk, offsets.skc_num);
-    let listens = listens(port);
-    if listens == 0 || field::<u16>(sk, offsets.sk_protocol) != TCP {
+    let local: u16 = field(sk, offsets.skc_num);
+    let remote = host_order(field(sk, offsets.skc_dport));
+    let (listens, connects) = (listens(local), connects(remote));
+    if listens | connects == 0 || field::<u16>(sk, offsets.sk_protocol) != TCP {
         return;
     }
     let Some(losses) = LOSSES.get_ptr_mut(0) else {
@@ -64,17 +67,17 @@ fn opened(ctx: &BtfTracePointContext, sk: Sock) {
     let net: *const u8 = field(sk, offsets.skc_net);
     let mut key = TargetKey {
         netns: field(net, offsets.net_inum),
-        port,
+        port: local,
+        direction: INCOMING,
         ..TargetKey::default()
     };
-    let mut target = None;
-    if listens & PORT_EXACT != 0 {
-        key.address = address(sk, offsets.skc_rcv_saddr, offsets.skc_v6_rcv_saddr);
-        target = TARGETS.get_ptr(key);
-        key.address = [0; 16];
-    }
-    if target.is_none() && listens & PORT_WILDCARD != 0 {
-        target = TARGETS.get_ptr(key);
+    let (v4, v6) = (offsets.skc_rcv_saddr, offsets.skc_v6_rcv_saddr);
+    let mut target = target_at(sk, &mut key, listens, v4, v6);
+    if target.is_none() && connects != 0 {
+        key.port = remote;
+        key.direction = OUTGOING;
+        let (v4, v6) = (offsets.skc_daddr, offsets.skc_v6_daddr);
+        target = target_at(sk, &mut key, connects, v4, v6);
     }
     let Some(target) = target else {
         count::one(&mut losses.ignored);
@@ -116,6 +119,21 @@ fn opened(ctx: &BtfTracePointContext, sk: Sock) {
     }
 }
 
+/// The target that has the key's port, on the address at one of these offsets or on any.
+#[inline(always)]
+fn target_at(sk: Sock, key: &mut TargetKey, kinds: u8, v4: u32, v6: u32) -> Option<*const u32> {
+    let mut target = None;
+    if kinds & PORT_EXACT != 0 {
+        key.address = address(sk, v4, v6);
+        target = TARGETS.get_ptr(*key);
+        key.address = [0; 16];
+    }
+    if target.is_none() && kinds & PORT_WILDCARD != 0 {
+        target = TARGETS.get_ptr(*key);
+    }
+    target
+}
+
 /// A socket left ESTABLISHED for another state than CLOSE.
 #[inline(always)]
 fn left(sk: Sock, new: u8) {
@@ -151,7 +169,7 @@ fn closed(sk: Sock) {
 /// The socket with its cookie, if it is kept.
 #[inline(always)]
 fn kept(sk: Sock, port: u16) -> Option<(u64, Life<'static, PerCpu>)> {
-    if listens(port) == 0 {
+    if listens(port) == 0 && connects(host_order(field(sk, OFFSETS.load().skc_dport))) == 0 {
         return None;
     }
     // SAFETY: `sk` is the tracepoint's own trusted argument.
@@ -198,6 +216,21 @@ pub(crate) fn host_order(port: [u8; 2]) -> u16 {
 /// Which kinds of target listen on a port.
 #[inline(always)]
 pub(crate) fn listens(port: u16) -> u8 {
+    kinds(port) & KINDS
+}
+
+/// Which kinds of target connect to a port.
+#[inline(always)]
+fn connects(port: u16) -> u8 {
+    // Where none connects to any, the port is not looked at: it is seldom the same one twice.
+    match kinds(0) {
+        0 => 0,
+        _ => kinds(port) >> PORT_REMOTE,
+    }
+}
+
+#[inline(always)]
+fn kinds(port: u16) -> u8 {
     match PORTS.get_ptr(0) {
         // SAFETY: a live map value; a `u16` cannot leave it.
         Some(ports) => unsafe { (*ports).0[usize::from(port)] },

@@ -11,13 +11,13 @@ use observer_ebpf::{
     TargetKey,
 };
 
-/// Which local ports concern us. One element of 64 KiB. Written by user space before the programs
+/// Which ports concern us. One element of 64 KiB. Written by user space before the programs
 /// are attached and when targets change, read by both programs on every event.
 #[map]
 pub(crate) static PORTS: Array<Ports> = Array::with_max_entries(1, 0);
 
-/// (network namespace, address, port) → target index, with `IGNORES_PEERS` where some peers are left
-/// out. Written by user space, read by `lifecycle`.
+/// (network namespace, address, port, direction) → target index, with `IGNORES_PEERS` where some
+/// peers are left out. Written by user space, read by `lifecycle`.
 #[map]
 pub(crate) static TARGETS: HashMap<TargetKey, u32> = HashMap::with_max_entries(MAX_TARGETS, 0);
 
@@ -71,6 +71,7 @@ pub(crate) static OFFSETS: Global<Offsets> = Global::new(Offsets {
     sk_protocol: 518,
     skc_family: 16,
     skc_num: 14,
+    skc_dport: 12,
     skc_rcv_saddr: 4,
     skc_v6_rcv_saddr: 72,
     skc_daddr: 0,

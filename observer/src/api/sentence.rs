@@ -212,7 +212,7 @@ fn why_so_wide(target: &Target, window: &Window) -> String {
                 ": {count} connections may or may not be WebSockets. Those that were open before \
                  the observer show it by their next frame, a ping is enough; inside TLS they never do"
             ),
-            Counts::Established | Counts::Accepted => {
+            Counts::Established | Counts::Accepted | Counts::Outgoing => {
                 format!(": up to {count} connections may have come unseen")
             }
         },

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use observer_ebpf::MAX_IGNORED_PEERS;
 
-use super::{MAX_GAUGE_URLS, MAX_LABELS, MAX_LISTENS, MAX_TARGETS, MAX_WORDS};
+use super::{MAX_GAUGE_URLS, MAX_LABELS, MAX_LISTENS, MAX_TARGETS, MAX_WORDS, UnixName};
 
 /// Why there is no configuration.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -76,7 +76,10 @@ pub enum ConfigError {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TargetProblem {
     /// Nothing to count.
-    #[error("the target has no listen: say what the service listens on, such as :3000")]
+    #[error(
+        "the target has no listen: say what the service listens on, such as :3000, or with \
+         counts = \"outgoing\" what it connects to"
+    )]
     NoListen,
     /// A name that stands for no address.
     #[error("the host {name:?} of listen is not known ({reason}): write an address of this host")]
@@ -93,6 +96,24 @@ pub enum TargetProblem {
     TooManyListens {
         /// How many there are, with all addresses of each name.
         count: usize,
+    },
+    /// Connections that go to a Unix socket, which do not say so.
+    #[error(
+        "counts = \"outgoing\" is of TCP: the kernel does not say where a Unix socket is connected to \
+         ({name}); count what its service has accepted instead, by counts = \"accepted\""
+    )]
+    OutgoingToUnix {
+        /// The name of the Unix socket.
+        name: UnixName,
+    },
+    /// WebSockets where no program sees what is sent.
+    #[error(
+        "no program sees what a Unix socket carries ({name}), so its WebSockets cannot be told: take \
+         a gauge of all connections, with counts = \"accepted\", or leave the Unix socket out"
+    )]
+    WebsocketOnUnix {
+        /// The name of the Unix socket.
+        name: UnixName,
     },
     /// No claim to check.
     #[error(

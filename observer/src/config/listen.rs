@@ -1,4 +1,5 @@
-//! Where a service listens: as people write it, and as the kernel is asked for it.
+//! Where the connections of a target come in, or go to: as people write it, and as the kernel is asked
+//! for it.
 //!
 //! What `ss`, a unit file or a service's own configuration says is taken as it is. An unspecified
 //! address of either family is every address of both: `[::]` usually serves IPv4 as well, and a
@@ -11,29 +12,49 @@ use std::{
     str::FromStr,
 };
 
-use super::{TargetProblem, Text, ValueError};
+use super::{Counts, TargetProblem, Text, UnixName, ValueError};
 
 /// Most places of one target, with all addresses of their names.
 pub const MAX_LISTENS: usize = 64;
 /// Longest host name, RFC 1035 section 2.3.4. Unit: bytes.
 const MAX_HOST: usize = 253;
 
-/// The address that a service listens on, as the kernel is asked for it.
+/// A TCP port of one address or of any.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Listen {
-    /// The local address, an IPv4-mapped one as IPv4; `None` is any address of either family.
+pub struct TcpAddress {
+    /// The address, an IPv4-mapped one as IPv4; `None` is any address of either family.
     pub address: Option<IpAddr>,
-    /// The local port, never 0.
+    /// The port, never 0.
     pub port: u16,
 }
 
-/// All addresses that a service listens on: at least one, each once, at most [`MAX_LISTENS`].
+/// What some connections of a target have in common.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Listen {
+    /// They come in at this local address.
+    Tcp(TcpAddress),
+    /// They come in at this Unix socket.
+    Unix(UnixName),
+    /// They go out to this remote address, at which another service listens.
+    Outgoing(TcpAddress),
+}
+
+/// All places of a target: at least one, each once, at most [`MAX_LISTENS`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listens(Vec<Listen>);
 
-/// A place as somebody wrote it: an address, or a name that may stand for several.
+/// A place as somebody wrote it: an address, a name that may stand for several, or a Unix socket.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct WrittenListen {
+pub enum WrittenListen {
+    /// `HOST:PORT`.
+    Tcp(WrittenAddress),
+    /// `unix:PATH` or `unix:@NAME`.
+    Unix(UnixName),
+}
+
+/// `HOST:PORT`, whose host may be left out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WrittenAddress {
     host: Host,
     port: u16,
 }
@@ -48,7 +69,7 @@ enum Host {
 /// Asks for the addresses of a host name.
 pub type Resolver<'a> = &'a dyn Fn(&str) -> io::Result<Vec<IpAddr>>;
 
-impl fmt::Display for Listen {
+impl fmt::Display for TcpAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.address {
             Some(address) => SocketAddr::new(address, self.port).fmt(f),
@@ -57,10 +78,54 @@ impl fmt::Display for Listen {
     }
 }
 
+impl TcpAddress {
+    /// Whether a socket's address is this one.
+    #[must_use]
+    pub fn is_of(&self, socket: &SocketAddr) -> bool {
+        self.port == socket.port() && self.address.is_none_or(|address| address == socket.ip())
+    }
+}
+
+impl Listen {
+    /// The local address, if TCP connections come in there.
+    #[must_use]
+    pub const fn tcp(&self) -> Option<TcpAddress> {
+        match self {
+            Self::Tcp(address) => Some(*address),
+            Self::Unix(_) | Self::Outgoing(_) => None,
+        }
+    }
+
+    /// The address, local or remote, if it is one of TCP.
+    #[must_use]
+    pub const fn address(&self) -> Option<TcpAddress> {
+        match self {
+            Self::Tcp(address) | Self::Outgoing(address) => Some(*address),
+            Self::Unix(_) => None,
+        }
+    }
+
+    /// Whether the address is remote.
+    #[must_use]
+    pub const fn is_outgoing(&self) -> bool {
+        matches!(self, Self::Outgoing(_))
+    }
+}
+
+impl fmt::Display for Listen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) | Self::Outgoing(address) => address.fmt(f),
+            Self::Unix(name) => name.fmt(f),
+        }
+    }
+}
+
 impl Listens {
     /// What somebody wrote stands for: not nothing, and not too much.
     pub(super) fn of(
         written: Vec<Text<WrittenListen>>,
+        counts: Counts,
         resolver: Resolver<'_>,
     ) -> Result<Self, TargetProblem> {
         if written.is_empty() {
@@ -71,6 +136,11 @@ impl Listens {
             let reason = error.to_string();
             TargetProblem::UnknownHost { name, reason }
         })?;
+        let listens = match counts {
+            Counts::Outgoing => listens.outgoing()?,
+            Counts::Websocket => listens.without_unix()?,
+            Counts::Established | Counts::Accepted => listens,
+        };
         match listens.0.len() {
             0..=MAX_LISTENS => Ok(listens),
             count => Err(TargetProblem::TooManyListens { count }),
@@ -86,7 +156,14 @@ impl Listens {
         resolver: Resolver<'_>,
     ) -> Result<Self, (String, io::Error)> {
         let mut listens = Vec::new();
-        for WrittenListen { host, port } in written {
+        for written in written {
+            let WrittenAddress { host, port } = match written {
+                WrittenListen::Tcp(address) => address,
+                WrittenListen::Unix(name) => {
+                    listens.push(Listen::Unix(name.clone()));
+                    continue;
+                }
+            };
             let addresses = match host {
                 Host::Any => vec![None],
                 Host::Address(address) => vec![Some(*address)],
@@ -96,29 +173,58 @@ impl Listens {
                     found.into_iter().map(Some).collect()
                 }
             };
-            listens.extend(addresses.into_iter().map(|address| Listen {
-                address,
-                port: *port,
-            }));
+            let port = *port;
+            let addresses = addresses.into_iter();
+            listens.extend(addresses.map(|address| Listen::Tcp(TcpAddress { address, port })));
         }
         let mut known = Vec::new();
         listens.retain(|listen| {
             let is_new = !known.contains(listen);
-            known.push(*listen);
+            known.push(listen.clone());
             is_new
         });
         Ok(Self(listens))
     }
 
-    /// Each of them, in the order in which they were written.
-    pub fn iter(&self) -> impl ExactSizeIterator<Item = Listen> {
-        self.0.iter().copied()
+    /// The same, where none of them is a Unix socket.
+    fn without_unix(self) -> Result<Self, TargetProblem> {
+        let unix = self.0.iter().find_map(|listen| match listen {
+            Listen::Unix(name) => Some(name.clone()),
+            Listen::Tcp(_) | Listen::Outgoing(_) => None,
+        });
+        match unix {
+            Some(name) => Err(TargetProblem::WebsocketOnUnix { name }),
+            None => Ok(self),
+        }
     }
 
-    /// The port of the first.
-    #[must_use]
-    pub fn port(&self) -> u16 {
-        self.0.first().map_or(0, |listen| listen.port)
+    /// The same addresses, as those to which connections go.
+    fn outgoing(self) -> Result<Self, TargetProblem> {
+        let outgoing = self.0.into_iter().map(|listen| match listen {
+            Listen::Tcp(to) | Listen::Outgoing(to) => Ok(Listen::Outgoing(to)),
+            Listen::Unix(name) => Err(TargetProblem::OutgoingToUnix { name }),
+        });
+        outgoing.collect::<Result<_, _>>().map(Self)
+    }
+
+    /// Each of them, in the order in which they were written.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = &Listen> {
+        self.0.iter()
+    }
+
+    /// The local addresses of TCP among them.
+    pub fn tcp(&self) -> impl Iterator<Item = TcpAddress> {
+        self.0.iter().filter_map(Listen::tcp)
+    }
+
+    /// What a target is called that was given no name.
+    pub(super) fn name(&self) -> String {
+        match self.0.first() {
+            Some(Listen::Tcp(address)) => format!("port-{}", address.port),
+            Some(Listen::Outgoing(address)) => format!("to-port-{}", address.port),
+            Some(Listen::Unix(name)) => format!("unix-{}", name.short()),
+            None => String::new(),
+        }
     }
 }
 
@@ -151,17 +257,17 @@ impl FromStr for WrittenListen {
 
     fn from_str(text: &str) -> Result<Self, ValueError> {
         if text.starts_with("unix:") || text.starts_with(['/', '@']) {
-            return Err(ValueError::UnixSocket);
+            return text.parse().map(Self::Unix);
         }
         if text.contains("://") {
             return Err(ValueError::NoUrl);
         }
         let (host, port) = split(text)?;
         let host = host.parse()?;
-        Ok(Self {
+        Ok(Self::Tcp(WrittenAddress {
             host,
             port: self::port(port)?,
-        })
+        }))
     }
 }
 
@@ -271,6 +377,10 @@ mod tests {
             ("localhost:3000", "127.0.0.1:3000, [::1]:3000"),
             ("LOCALHOST.:3000", "127.0.0.1:3000, [::1]:3000"),
             ("chat.localhost:3000", "127.0.0.1:3000, [::1]:3000"),
+            ("unix:/run/chat.sock", "unix:/run/chat.sock"),
+            ("unix:///run/chat.sock", "unix:/run/chat.sock"),
+            ("/run/chat.sock", "unix:/run/chat.sock"),
+            ("@chat", "unix:@chat"),
         ] {
             assert_eq!(
                 resolve(&[text], &unknown).as_deref(),
@@ -309,9 +419,8 @@ mod tests {
             (".:3000", "such as :3000"),
             ("http://127.0.0.1:3000/", "leave out"),
             ("tcp://:3000", "leave out"),
-            ("unix:/run/chat.sock", "Unix socket"),
-            ("/run/chat.sock", "Unix socket"),
-            ("@chat", "Unix socket"),
+            ("unix:run/chat.sock", "whole path"),
+            ("@", "whole path"),
             ("127.0.0.53%lo:53", "leave out %lo"),
             ("[fe80::1%eth0]:80", "leave out %eth0"),
             ("[fe80::1]%eth0:80", "leave out %eth0"),
@@ -321,6 +430,37 @@ mod tests {
         }
         let long = format!("{}:80", "a".repeat(MAX_HOST + 1));
         resolve(&[&long], &unknown).expect_err("too long");
+    }
+
+    #[test]
+    fn connections_go_out_to_addresses_and_never_to_a_unix_socket() {
+        let listens = |written: &[&str], counts| {
+            let parse = |text: &&str| Text(text.parse().expect("a place"));
+            let written = written.iter().map(parse).collect();
+            Listens::of(written, counts, &unknown).map_err(|problem| problem.to_string())
+        };
+        let to = [":5432", "10.0.0.1:6432", ":5432"];
+        let outgoing = listens(&to, Counts::Outgoing).expect("addresses");
+        assert_eq!(outgoing.to_string(), ":5432, 10.0.0.1:6432");
+        assert_eq!(
+            (outgoing.tcp().count(), outgoing.name().as_str()),
+            (0, "to-port-5432")
+        );
+        for (counts, fix) in [
+            (Counts::Outgoing, "counts = \"accepted\""),
+            (Counts::Websocket, "counts = \"accepted\""),
+        ] {
+            let error = listens(&[":80", "unix:/run/x.sock"], counts).expect_err("refused");
+            assert!(
+                error.contains(fix) && error.contains("/run/x.sock"),
+                "{error}"
+            );
+        }
+        let both = listens(&["unix:/run/x.sock", ":80"], Counts::Accepted).expect("places");
+        assert_eq!(
+            (both.tcp().count(), both.name().as_str()),
+            (1, "unix-x-sock")
+        );
     }
 
     #[test]

@@ -76,7 +76,8 @@ impl TargetSettings {
             ca_file,
             labels: written_labels,
         } = self;
-        let listen = Listens::of(listen.unwrap_or_default(), resolver)?;
+        let counts = counts.unwrap_or(Counts::Websocket);
+        let listen = Listens::of(listen.unwrap_or_default(), counts, resolver)?;
         let gauge_url: Vec<_> = gauge_url
             .unwrap_or_default()
             .into_iter()
@@ -117,10 +118,7 @@ impl TargetSettings {
         let written = settle.map_or(Settle::DEFAULT, |Text(settle)| settle);
         let settle = written.longest();
         Ok(Target {
-            name: name.map_or_else(
-                || format!("port-{}", listen.port()),
-                |Text(Name(name))| name,
-            ),
+            name: name.map_or_else(|| listen.name(), |Text(Name(name))| name),
             source,
             labels: labels(written_labels)?,
             listen,
@@ -136,7 +134,7 @@ impl TargetSettings {
                 ahead: settle,
             },
             claim,
-            counts: counts.unwrap_or(Counts::Websocket),
+            counts,
             ignore_peers: networks(ignore_peers.unwrap_or_default())?,
             bound: bound.unwrap_or(Bound::Exact),
             interval,

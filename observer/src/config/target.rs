@@ -31,11 +31,12 @@ type ConfirmFor = Span<0, 3_600_000>;
 #[derive(Debug, Clone, Default, PartialEq, Args, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub struct TargetSettings {
-    /// Name of the target in metrics, logs and the API [default: port-PORT]
+    /// Name of the target in metrics, logs and the API [default: by where it listens, as port-PORT]
     #[arg(long, env = "OBSERVER_NAME", help_heading = "Target")]
     pub name: Option<Text<Name>>,
-    /// What the service listens on: :PORT for any address, ADDRESS:PORT or NAME:PORT; given several
-    /// times, the connections are summed
+    /// What the service listens on: :PORT for any address, ADDRESS:PORT, NAME:PORT, unix:PATH or
+    /// unix:@NAME; with --counts outgoing, what it connects to; given several times, the connections are
+    /// summed
     #[arg(long, value_name = "[ADDRESS]:PORT", value_delimiter = ' ')]
     #[arg(env = "OBSERVER_LISTEN", help_heading = "Target")]
     #[serde(deserialize_with = "one_or_more")]

@@ -69,8 +69,8 @@ fn beside(target: Target, others: &[Target]) -> Result<Target, TargetProblem> {
         if (&other.netns, &other.ignore_peers) == (&target.netns, &target.ignore_peers) {
             continue;
         }
-        let mut shared = target.listen.iter().map(|listen| listen.port);
-        let is_others = |port: &u16| other.listen.iter().any(|listen| listen.port == *port);
+        let mut shared = target.listen.tcp().map(|address| address.port);
+        let is_others = |port: &u16| other.listen.tcp().any(|address| address.port == *port);
         if let Some(port) = shared
             .find(is_others)
             .filter(|_| other.netns == target.netns)

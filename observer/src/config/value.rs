@@ -47,9 +47,19 @@ pub enum ValueError {
         /// The interface.
         interface: String,
     },
-    /// The path of a Unix socket.
-    #[error("a Unix socket has no TCP connections: name the port that clients connect to")]
-    UnixSocket,
+    /// No path and no abstract name.
+    #[error(
+        "a Unix socket is named by its whole path or its abstract name: unix:/run/x.sock or unix:@x"
+    )]
+    UnixName,
+    /// More than the kernel has room for.
+    #[error(
+        "the name of a Unix socket has at most 107 bytes and no zero byte: it has {length} bytes"
+    )]
+    UnixNameTooLong {
+        /// Its bytes, and one for the first of an abstract name.
+        length: usize,
+    },
     /// A URL in the place of an address.
     #[error("expected an address, such as 127.0.0.1:3000: leave out the scheme and the path")]
     NoUrl,

@@ -13,7 +13,7 @@ use super::{
     pages::Candidate,
     places::{Owner, Place},
 };
-use crate::config::{Bound, Listen};
+use crate::config::{Bound, TcpAddress};
 
 /// A page, as it was read between two looks at the kernel.
 #[derive(Debug)]
@@ -52,7 +52,7 @@ pub struct Finding<'a> {
     /// What of it.
     pub candidate: &'a Candidate,
     /// The listeners.
-    pub listen: Vec<Listen>,
+    pub listen: Vec<TcpAddress>,
     /// Whose they are.
     pub owner: Option<&'a Owner>,
     /// Fewest connections that were open there.
@@ -214,7 +214,7 @@ mod tests {
             pid,
             name: format!("p{pid}"),
         };
-        let listen = Listen {
+        let listen = TcpAddress {
             address: None,
             port,
         };

@@ -13,7 +13,7 @@ use observer_ebpf::TCP_ESTABLISHED;
 use serde::Serialize;
 
 use crate::{
-    config::Listen,
+    config::TcpAddress,
     sock_diag::{DumpError, Entry, Holder, SockDiag, States},
 };
 
@@ -30,7 +30,7 @@ pub struct Owner {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
     /// The addresses.
-    pub listen: Vec<Listen>,
+    pub listen: Vec<TcpAddress>,
     /// Whose it is, if that may be known.
     pub owner: Option<Owner>,
 }
@@ -45,7 +45,7 @@ impl Place {
     /// Whether what comes to this address comes here.
     #[must_use]
     pub fn has(&self, local: SocketAddr) -> bool {
-        let serves = |listen: &Listen| {
+        let serves = |listen: &TcpAddress| {
             let is_address = |address| address == local.ip();
             listen.port == local.port() && listen.address.is_none_or(is_address)
         };
@@ -61,10 +61,10 @@ pub(super) fn places(diag: &mut SockDiag) -> Result<Vec<Place>, DumpError> {
     // Port 0 is every port.
     let listening = diag.dump(0, States::LISTEN)?;
     let owners = owners(&listening);
-    let mut places: BTreeMap<(u16, Option<Owner>), Vec<Listen>> = BTreeMap::new();
+    let mut places: BTreeMap<(u16, Option<Owner>), Vec<TcpAddress>> = BTreeMap::new();
     for entry in listening {
         let ip = entry.local.ip();
-        let listen = Listen {
+        let listen = TcpAddress {
             address: (!ip.is_unspecified()).then_some(ip),
             port: entry.local.port(),
         };

@@ -13,7 +13,7 @@ use super::{
     places::{Owner, Place},
 };
 use crate::{
-    config::{Counts, Listen, Netns},
+    config::{Counts, Netns, TcpAddress},
     printable::printable,
 };
 
@@ -56,7 +56,7 @@ impl Discovery {
         let findings = compare(&self.looks, &self.places);
         let chosen = chosen(&findings);
         let row = |finding: &Finding<'_>| Row {
-            listen: finding.listen.iter().map(Listen::to_string).collect(),
+            listen: finding.listen.iter().map(TcpAddress::to_string).collect(),
             owner: finding.owner.cloned(),
             gauge_url: finding.look.url.to_string(),
             key: finding.candidate.key,
@@ -97,7 +97,7 @@ impl Discovery {
     fn write_places(&self, text: &mut String) {
         let _ = writeln!(text, "# {:<32} PROCESS", "LISTENS");
         for Place { listen, owner } in &self.places {
-            let listen = joined(listen.iter().map(Listen::to_string));
+            let listen = joined(listen.iter().map(TcpAddress::to_string));
             let _ = writeln!(text, "# {listen:<32} {}", process(owner.as_ref()));
         }
         let _ = writeln!(
@@ -239,7 +239,7 @@ mod tests {
             pid: 7,
             name: name.to_owned(),
         });
-        let listen = vec![Listen {
+        let listen = vec![TcpAddress {
             address: None,
             port: 80,
         }];

@@ -188,10 +188,21 @@ impl Probe {
     pub fn set_ports(&self, listens: &[Listen]) -> Result<(), MapAccessError> {
         let mut ports = Box::new(Ports([0; 65_536]));
         for listen in listens {
-            ports.0[usize::from(listen.port)] |= match listen.address {
+            let Some(of) = listen.address() else {
+                continue;
+            };
+            let kind = match of.address {
                 None => observer_ebpf::PORT_WILDCARD,
                 Some(_) => observer_ebpf::PORT_EXACT,
             };
+            match listen.is_outgoing() {
+                false => ports.0[usize::from(of.port)] |= kind,
+                true => {
+                    let kind = kind << observer_ebpf::PORT_REMOTE;
+                    ports.0[usize::from(of.port)] |= kind;
+                    ports.0[0] |= kind;
+                }
+            }
         }
         lock(&self.ports).set(0, *ports, 0).map_err(access("PORTS"))
     }

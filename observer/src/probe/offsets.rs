@@ -35,6 +35,7 @@ pub(super) fn read() -> Result<Offsets, LoadError> {
         sk_protocol: offset(&btf, "sock", "sk_protocol")?,
         skc_family: offset(&btf, "sock_common", "skc_family")?,
         skc_num: offset(&btf, "sock_common", "skc_num")?,
+        skc_dport: offset(&btf, "sock_common", "skc_dport")?,
         skc_rcv_saddr: offset(&btf, "sock_common", "skc_rcv_saddr")?,
         skc_v6_rcv_saddr: offset(&btf, "sock_common", "skc_v6_rcv_saddr")?,
         skc_daddr: offset(&btf, "sock_common", "skc_daddr")?,

@@ -11,7 +11,9 @@ use rustix::net::sockopt::{Timeout, set_socket_timeout};
 
 use super::{
     filter,
-    wire::{self, Entry, Listed, States, WireError},
+    listed::Listed,
+    unix::{self, Bound, UnixSocket},
+    wire::{self, Entry, Ports, States, WireError},
 };
 use crate::netns::NetworkNamespace;
 
@@ -85,7 +87,9 @@ impl SockDiag {
     /// When the kernel does not answer with a complete dump.
     pub fn dump(&mut self, port: u16, states: States) -> Result<Vec<Entry>, DumpError> {
         let mut entries = Vec::new();
-        self.ask(&[port], states, false, |entry| entries.push(entry))?;
+        self.ask(Ports::Local(&[port]), states, false, |entry| {
+            entries.push(entry);
+        })?;
         once(&mut entries, |entry| entry.cookie);
         Ok(entries)
     }
@@ -97,12 +101,12 @@ impl SockDiag {
     /// When the kernel does not answer with a complete dump.
     pub fn dump_with_info<T>(
         &mut self,
-        port: u16,
+        ports: Ports<'_>,
         states: States,
         mut keep: impl FnMut(&Entry) -> Option<T>,
     ) -> Result<Vec<(u64, T)>, DumpError> {
         let mut kept = Vec::new();
-        self.ask(&[port], states, true, |entry| {
+        self.ask(ports, states, true, |entry| {
             kept.extend(keep(&entry).map(|one| (entry.cookie, one)));
         })?;
         once(&mut kept, |one| one.0);
@@ -126,7 +130,7 @@ impl SockDiag {
         ports.sort_unstable();
         ports.dedup();
         for ports in ports.chunks(filter::MAX_PORTS) {
-            self.ask(ports, states, false, |entry| {
+            self.ask(Ports::Local(ports), states, false, |entry| {
                 if let Some(list) = owner(&entry).and_then(|place| listed.get_mut(place)) {
                     list.push(Listed::from(&entry));
                 }
@@ -138,26 +142,72 @@ impl SockDiag {
         Ok(listed)
     }
 
+    /// The same of those whose peer has this port.
+    ///
+    /// # Errors
+    /// When the kernel does not answer with a complete dump.
+    pub fn list_to(
+        &mut self,
+        port: u16,
+        states: States,
+        is_wanted: impl Fn(&Entry) -> bool,
+    ) -> Result<Vec<Listed>, DumpError> {
+        let mut listed = Vec::new();
+        self.ask(Ports::Remote(port), states, false, |entry| {
+            listed.extend(is_wanted(&entry).then(|| Listed::from(&entry)));
+        })?;
+        once(&mut listed, |listed| listed.cookie);
+        Ok(listed)
+    }
+
+    /// The same of Unix sockets.
+    ///
+    /// # Errors
+    /// When the kernel does not answer with a complete dump.
+    pub fn unix(&mut self, bound: Bound<'_>, states: States) -> Result<Vec<UnixSocket>, DumpError> {
+        self.requests = self.requests.wrapping_add(1);
+        let request = unix::request(self.requests, states);
+        let mut sockets = Vec::new();
+        self.exchange(&request, unix::BY_FAMILY, |body| {
+            let socket = unix::socket(body, bound)?;
+            sockets.extend(socket.filter(|socket| states.has(socket.state)));
+            Ok(())
+        })?;
+        once(&mut sockets, |socket| socket.cookie);
+        Ok(sockets)
+    }
+
     /// Hands over the sockets of a dump. One may be handed over twice: the kernel resumes a dump by
     /// bucket and position.
     fn ask(
         &mut self,
-        ports: &[u16],
+        ports: Ports<'_>,
         states: States,
         with_info: bool,
-        each: impl FnMut(Entry),
+        mut each: impl FnMut(Entry),
     ) -> Result<(), DumpError> {
         self.requests = self.requests.wrapping_add(1);
         let request = wire::request(self.requests, ports, states, with_info);
-        self.exchange(&request, each)
+        self.exchange(&request, wire::GET_SOCKETS, |body| {
+            if let Some(entry) = wire::entry(body)? {
+                each(entry);
+            }
+            Ok(())
+        })
     }
 
-    fn exchange(&mut self, request: &[u8], each: impl FnMut(Entry)) -> Result<(), DumpError> {
+    /// Sends a request, and hands over what is in each message of this kind of its answer.
+    fn exchange(
+        &mut self,
+        request: &[u8],
+        kind: u16,
+        each: impl FnMut(&[u8]) -> Result<(), WireError>,
+    ) -> Result<(), DumpError> {
         let socket = match self.socket.take() {
             Some(socket) => socket,
             None => self.connect()?,
         };
-        self.receive(&socket, request, each)?;
+        self.receive(&socket, request, kind, each)?;
         self.socket = Some(socket);
         Ok(())
     }
@@ -166,7 +216,8 @@ impl SockDiag {
         &mut self,
         socket: &Socket,
         request: &[u8],
-        mut each: impl FnMut(Entry),
+        kind: u16,
+        mut each: impl FnMut(&[u8]) -> Result<(), WireError>,
     ) -> Result<(), DumpError> {
         self.datagram.resize(DATAGRAM, 0);
         socket.send(request, 0)?;
@@ -178,7 +229,7 @@ impl SockDiag {
             })?;
             // What did not fit is lost.
             let datagram = self.datagram.get(..length).ok_or(WireError::Malformed)?;
-            if wire::parse(datagram, self.requests, &mut each)? {
+            if wire::bodies(datagram, self.requests, kind, &mut each)? {
                 return Ok(());
             }
         }
@@ -228,7 +279,12 @@ mod tests {
         let few = connected(3);
         let mut diag = sock_diag();
         diag.requests += 1;
-        let whole = wire::request(diag.requests, &[port(&many)], States::OPEN, false);
+        let whole = wire::request(
+            diag.requests,
+            Ports::Local(&[port(&many)]),
+            States::OPEN,
+            false,
+        );
         let socket = diag.socket.take().expect("it is open");
         let mut listed = 0;
         diag.datagram.resize(DATAGRAM, 0);
@@ -258,11 +314,16 @@ mod tests {
         let few = connected(3);
         let mut diag = sock_diag();
         diag.requests += 1;
-        let mut request = wire::request(diag.requests, &[port(&few)], States::OPEN, false);
+        let mut request = wire::request(
+            diag.requests,
+            Ports::Local(&[port(&few)]),
+            States::OPEN,
+            false,
+        );
         // Without NLM_F_REQUEST the kernel answers nothing at all.
         request[6] = 0;
         let began = std::time::Instant::now();
-        let silent = diag.exchange(&request, drop);
+        let silent = diag.exchange(&request, wire::GET_SOCKETS, |_| Ok(()));
         let Err(DumpError::Io(error)) = silent else {
             panic!("{silent:?}")
         };

@@ -15,7 +15,7 @@ use std::{
 
 use observer_ebpf::TCP_ESTABLISHED;
 
-use super::filter;
+use super::{filter, listed::Holder};
 
 /// An answer that cannot be understood, or that is a refusal.
 #[derive(Debug, thiserror::Error)]
@@ -36,7 +36,7 @@ pub enum WireError {
 }
 
 /// Bytes of `struct nlmsghdr`.
-const NETLINK_HEADER: usize = 16;
+pub(super) const NETLINK_HEADER: usize = 16;
 /// `NLMSG_ERROR`.
 const ERROR: u16 = 2;
 /// `NLMSG_DONE`.
@@ -44,7 +44,7 @@ const DONE: u16 = 3;
 /// `NLM_F_DUMP_INTR`: the list is not consistent.
 const INTERRUPTED: u16 = 0x10;
 /// `TCPDIAG_GETSOCK`: the request, and each socket of the answer.
-const GET_SOCKETS: u16 = 18;
+pub(super) const GET_SOCKETS: u16 = 18;
 /// `NLM_F_REQUEST | NLM_F_DUMP`.
 const DUMP: u16 = 0x1 | 0x300;
 /// Bytes of `struct inet_diag_req`.
@@ -66,7 +66,7 @@ const INET: u8 = 2;
 // States of `include/net/tcp_states.h`.
 const FIN_WAIT1: u8 = 4;
 const FIN_WAIT2: u8 = 5;
-const CLOSE_WAIT: u8 = 8;
+pub(super) const CLOSE_WAIT: u8 = 8;
 const LAST_ACK: u8 = 9;
 const CLOSING: u8 = 11;
 
@@ -82,6 +82,29 @@ impl States {
         Self(1 << FIN_WAIT1 | 1 << FIN_WAIT2 | 1 << CLOSE_WAIT | 1 << LAST_ACK | 1 << CLOSING);
     /// Open sockets: ESTABLISHED and what follows it.
     pub const OPEN: Self = Self(1 << TCP_ESTABLISHED | Self::CLOSING.0);
+
+    /// Whether a state is one of these.
+    pub(super) const fn has(self, state: u8) -> bool {
+        self.0 >> state & 1 == 1
+    }
+
+    /// Those that the kernel has for Unix sockets: what is closing is ESTABLISHED there.
+    pub(super) const fn asked_of_unix(self) -> u32 {
+        match self.0 & Self::OPEN.0 {
+            0 => self.0,
+            _ => self.0 | 1 << TCP_ESTABLISHED,
+        }
+    }
+}
+
+/// Which TCP sockets a dump is of.
+#[derive(Clone, Copy, Debug)]
+pub enum Ports<'a> {
+    /// Those with one of these local ports, which are in order, each once, as many as a filter holds;
+    /// where there are none, all.
+    Local(&'a [u16]),
+    /// Those whose peer has this port.
+    Remote(u16),
 }
 
 /// A TCP state by the name that `ss` has for it.
@@ -99,46 +122,6 @@ pub fn state_name(state: u8) -> &'static str {
         10 => "LISTEN",
         11 => "CLOSING",
         _ => "UNCONN",
-    }
-}
-
-/// One socket of a dump, as far as it takes to count it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Listed {
-    /// The socket cookie: the same that the BPF programs have for it.
-    pub cookie: u64,
-    /// TCP state, `include/net/tcp_states.h`.
-    pub state: u8,
-    /// Who has it.
-    pub holder: Holder,
-}
-
-/// Who has an open socket.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Holder {
-    /// A process: the socket is a file of its own.
-    Process,
-    /// The listening socket: nobody has accepted it yet.
-    AcceptQueue,
-    /// The kernel alone. The service has closed it and the peer has not: an orphan.
-    Kernel,
-}
-
-impl Listed {
-    /// Whether it is ESTABLISHED.
-    #[must_use]
-    pub const fn is_established(&self) -> bool {
-        self.state == TCP_ESTABLISHED
-    }
-}
-
-impl From<&Entry> for Listed {
-    fn from(entry: &Entry) -> Self {
-        Self {
-            cookie: entry.cookie,
-            state: entry.state,
-            holder: entry.holder(),
-        }
     }
 }
 
@@ -214,28 +197,35 @@ impl Info {
     }
 }
 
-/// The request that lists the sockets with one of these local ports, of both families. Each part of its
-/// answer bears its number.
-///
-/// There are at most [`filter::MAX_PORTS`] of them, in order, each once; without any, nothing is said of
-/// the port.
-pub(super) fn request(number: u32, ports: &[u16], states: States, with_info: bool) -> Vec<u8> {
-    let mut bytes = vec![0; NETLINK_HEADER + REQUEST];
+/// A request for a dump, with a body of so many zeros. Each part of its answer bears its number.
+pub(super) fn dump_of(kind: u16, number: u32, body: usize) -> Vec<u8> {
+    let mut bytes = vec![0; NETLINK_HEADER + body];
+    let length = bytes.len() as u32;
     let mut put = |at: usize, field: &[u8]| bytes[at..at + field.len()].copy_from_slice(field);
-    put(4, &GET_SOCKETS.to_ne_bytes());
+    put(0, &length.to_ne_bytes());
+    put(4, &kind.to_ne_bytes());
     put(6, &DUMP.to_ne_bytes());
     put(8, &number.to_ne_bytes());
-    // Of `struct inet_diag_req`: family (not looked at), idiag_ext, id.idiag_sport, idiag_states.
+    bytes
+}
+
+/// The request that lists TCP sockets, of both families.
+pub(super) fn request(number: u32, ports: Ports<'_>, states: States, with_info: bool) -> Vec<u8> {
+    let mut bytes = dump_of(GET_SOCKETS, number, REQUEST);
+    let mut put = |at: usize, field: &[u8]| bytes[at..at + field.len()].copy_from_slice(field);
+    // Of `struct inet_diag_req`: family (not looked at), idiag_ext, id.idiag_sport, id.idiag_dport,
+    // idiag_states.
     put(NETLINK_HEADER, &[INET]);
     if with_info {
         put(NETLINK_HEADER + 3, &[1 << (TCP_INFO - 1)]);
     }
     put(NETLINK_HEADER + 52, &states.0.to_ne_bytes());
     match ports {
-        [] => {}
+        Ports::Local([]) => {}
         // The kernel compares it before anything else.
-        [port] => put(NETLINK_HEADER + 4, &port.to_be_bytes()),
-        _ => {
+        Ports::Local([port]) => put(NETLINK_HEADER + 4, &port.to_be_bytes()),
+        Ports::Remote(port) => put(NETLINK_HEADER + 6, &port.to_be_bytes()),
+        Ports::Local(ports) => {
             let code = filter::any_of(ports);
             bytes.extend(((4 + code.len()) as u16).to_ne_bytes());
             bytes.extend(BYTECODE.to_ne_bytes());
@@ -252,10 +242,21 @@ pub(super) fn request(number: u32, ports: &[u16], states: States, with_info: boo
 ///
 /// # Errors
 /// When the kernel refused the dump, or sent what no kernel sends, or what answers no such request.
-pub fn parse(
+pub fn parse(datagram: &[u8], number: u32, mut each: impl FnMut(Entry)) -> Result<bool, WireError> {
+    bodies(datagram, number, GET_SOCKETS, |body| {
+        if let Some(entry) = entry(body)? {
+            each(entry);
+        }
+        Ok(())
+    })
+}
+
+/// The same of any kind of message: what is in each of this kind.
+pub(super) fn bodies(
     mut datagram: &[u8],
     number: u32,
-    mut each: impl FnMut(Entry),
+    wanted: u16,
+    mut each: impl FnMut(&[u8]) -> Result<(), WireError>,
 ) -> Result<bool, WireError> {
     while !datagram.is_empty() {
         let length = u32::from_ne_bytes(field(datagram, 0)?) as usize;
@@ -268,11 +269,7 @@ pub fn parse(
             return Err(WireError::Interrupted);
         }
         match u16::from_ne_bytes(field(datagram, 4)?) {
-            GET_SOCKETS => {
-                if let Some(entry) = entry(body)? {
-                    each(entry);
-                }
-            }
+            kind if kind == wanted => each(body)?,
             // Both begin with an errno: negative, or 0 for none.
             kind @ (DONE | ERROR) => {
                 let errno = i32::from_ne_bytes(field(body, 0)?);
@@ -295,7 +292,7 @@ pub fn parse(
 
 /// Reads a `struct inet_diag_msg` and its attributes. None for the mini socket that TIME_WAIT
 /// leaves behind, also in its FIN_WAIT2 half: it bears the dead socket's cookie.
-fn entry(body: &[u8]) -> Result<Option<Entry>, WireError> {
+pub(super) fn entry(body: &[u8]) -> Result<Option<Entry>, WireError> {
     let message: &[u8; MESSAGE] = body.first_chunk().ok_or(WireError::Malformed)?;
     let [family, state, timer, _] = field(message, 0)?;
     if timer == TIME_WAIT_TIMER {
@@ -333,7 +330,7 @@ fn entry(body: &[u8]) -> Result<Option<Entry>, WireError> {
 }
 
 /// The value of the first attribute of this kind, if it is among these.
-fn attribute(mut attributes: &[u8], kind: u16) -> Result<Option<&[u8]>, WireError> {
+pub(super) fn attribute(mut attributes: &[u8], kind: u16) -> Result<Option<&[u8]>, WireError> {
     while !attributes.is_empty() {
         let length = usize::from(u16::from_ne_bytes(field(attributes, 0)?));
         let value = attributes.get(4..length).ok_or(WireError::Malformed)?;
@@ -360,7 +357,7 @@ fn tcp_info(value: &[u8]) -> Result<Info, WireError> {
     })
 }
 
-fn field<const N: usize>(bytes: &[u8], at: usize) -> Result<[u8; N], WireError> {
+pub(super) fn field<const N: usize>(bytes: &[u8], at: usize) -> Result<[u8; N], WireError> {
     let rest = bytes.get(at..).unwrap_or_default();
     rest.first_chunk().copied().ok_or(WireError::Malformed)
 }

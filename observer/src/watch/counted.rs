@@ -22,7 +22,7 @@ pub(super) fn project(tally: &Tally, counted: Counted) -> Counts {
             unheard_closed: tally.unseen_closed,
             ..Counts::default()
         },
-        Counted::Established | Counted::Accepted => Counts {
+        Counted::Established | Counted::Accepted | Counted::Outgoing => Counts {
             arrived: tally.opened,
             opened: tally.opened,
             ended: tally.left,
@@ -35,7 +35,7 @@ pub(super) fn project(tally: &Tally, counted: Counted) -> Counts {
 /// Whether a socket that is not closed is in the most that such a gauge can say.
 pub(super) fn is_in_most(socket: &Socket, counted: Counted) -> IsCounted {
     match counted {
-        Counted::Established | Counted::Accepted => IsCounted::Yes,
+        Counted::Established | Counted::Accepted | Counted::Outgoing => IsCounted::Yes,
         Counted::Websocket if socket.class == Class::WebSocket as u8 => IsCounted::Yes,
         Counted::Websocket if socket.class == Class::Unknown as u8 => IsCounted::Doubtful,
         Counted::Websocket => IsCounted::No,

@@ -6,7 +6,7 @@
 use std::sync::{Arc, PoisonError, RwLock};
 
 use super::{health::Watched, target::Target};
-use crate::config::{self, Listen, Netns};
+use crate::config::{self, Listen};
 
 /// Targets and their endpoints.
 #[derive(Default)]
@@ -35,11 +35,12 @@ impl Set {
     pub(super) fn endpoint(
         &self,
         target: &config::Target,
-        listen: Listen,
+        listen: &Listen,
     ) -> Option<&Arc<Watched>> {
         self.endpoints.iter().find(|watched| {
             let endpoint = &watched.endpoint;
-            is_at(watched, &target.netns, listen) && endpoint.ignored() == target.ignore_peers
+            (endpoint.netns(), endpoint.listen()) == (&target.netns, listen)
+                && endpoint.ignored() == target.ignore_peers
         })
     }
 
@@ -64,11 +65,6 @@ impl Set {
             |target: &Arc<Target>| other.targets.iter().any(|one| Arc::ptr_eq(one, target));
         self.targets.iter().filter(move |target| !is_there(target))
     }
-}
-
-/// Whether an endpoint is that of a place.
-pub(super) fn is_at(watched: &Watched, netns: &Netns, listen: Listen) -> bool {
-    watched.endpoint.netns() == netns && watched.endpoint.listen() == listen
 }
 
 /// Those of some endpoints that are not among others.

@@ -3,20 +3,25 @@
 //! It knows which socket is the endpoint's, and nothing of what the programs count, save that it
 //! says where they were shown too little.
 
-use std::{collections::HashMap, net::IpAddr};
+use std::{
+    collections::HashMap,
+    net::{IpAddr, SocketAddr},
+};
 
 use observer_ebpf::Socket;
+use rustix::fs::{major, minor, stat};
 
 use super::{
     counted::is_in_most,
     endpoint::{Endpoint, WitnessError},
     lock,
+    place::Place,
     tenure::Server,
 };
 use crate::{
     check::{ClosingKind, ClosingSocket, IsCounted},
-    config::Counts as Counted,
-    sock_diag::{Entry, Holder, Listed, SockDiag, States},
+    config::{Counts as Counted, Listen, TcpAddress, UnixName},
+    sock_diag::{Bound, Entry, Holder, Listed, Ports, SockDiag, States, UnixSocket, VfsId},
 };
 
 /// The sockets that are closing, as `sock_diag` lists them.
@@ -27,6 +32,34 @@ pub struct Closing {
     /// Fewer than those that, by the counts, were closing before the dump and after it: some have
     /// closed, and the programs were not shown it.
     pub are_too_few: bool,
+}
+
+/// A listening socket.
+#[derive(Clone, Copy, Debug)]
+pub struct Listener {
+    cookie: u64,
+    queue_length: u32,
+    queue_limit: u32,
+}
+
+impl From<&Entry> for Listener {
+    fn from(entry: &Entry) -> Self {
+        Self {
+            cookie: entry.cookie,
+            queue_length: entry.recv_queue,
+            queue_limit: entry.send_queue,
+        }
+    }
+}
+
+impl From<&UnixSocket> for Listener {
+    fn from(socket: &UnixSocket) -> Self {
+        Self {
+            cookie: socket.cookie,
+            queue_length: socket.queue_length,
+            queue_limit: socket.queue_limit,
+        }
+    }
 }
 
 /// What the listening sockets of some endpoints show together.
@@ -56,14 +89,14 @@ impl Listeners {
     }
 
     /// Takes in the listening sockets of one endpoint more. One may serve several.
-    pub(super) fn add(&mut self, endpoint: &Endpoint, sockets: &[Entry]) {
+    pub(super) fn add(&mut self, endpoint: &Endpoint, sockets: &[Listener]) {
         for socket in sockets {
             let Err(place) = self.cookies.binary_search(&socket.cookie) else {
                 continue;
             };
             self.cookies.insert(place, socket.cookie);
-            self.queue_length += u64::from(socket.recv_queue);
-            self.queue_limit += u64::from(socket.send_queue);
+            self.queue_length += u64::from(socket.queue_length);
+            self.queue_limit += u64::from(socket.queue_limit);
         }
         self.absent_addresses.extend(endpoint.absent_address());
     }
@@ -133,7 +166,7 @@ impl Endpoint {
         let others = self.others(&place);
         let mut failure = None;
         let keep = |entry: &Entry| {
-            if !self.owns(entry, &others) || !is_wanted(entry) {
+            if !self.owns(entry, &place, &others) || !is_wanted(entry) {
                 return None;
             }
             let tracked = self.probe().map(|probe| probe.sockets().get(entry.cookie));
@@ -143,8 +176,17 @@ impl Endpoint {
             });
             Some(tell(entry, tracked.flatten().as_ref()))
         };
-        let port = self.listen().port;
-        let told = lock(&place.details).dump_with_info(port, States::OPEN, keep)?;
+        let port;
+        let ports = match self.listen() {
+            Listen::Tcp(address) => {
+                port = [address.port];
+                Ports::Local(&port)
+            }
+            Listen::Outgoing(address) => Ports::Remote(address.port),
+            // Of these the kernel tells no more than that they are there.
+            Listen::Unix(_) => return Ok(Vec::new()),
+        };
+        let told = lock(&place.details).dump_with_info(ports, States::OPEN, keep)?;
         match failure {
             Some(error) => Err(error.into()),
             None => Ok(told.into_iter().map(|(_, told)| told).collect()),
@@ -155,17 +197,28 @@ impl Endpoint {
     ///
     /// An address is served by those of its own, and where there is none, by those of any address of
     /// its family; one that the host does not have, by none of these.
-    fn serving(&self) -> Result<(Option<Server>, Vec<Entry>), WitnessError> {
+    fn serving(&self) -> Result<(Option<Server>, Vec<Listener>), WitnessError> {
         let place = self.place()?;
-        let all = lock(&place.listeners).dump(self.listen().port, States::LISTEN)?;
-        let Some(address) = self.listen().address else {
-            let others = self.others(&place);
-            let is_own = |entry: &Entry| !others.contains(&entry.local.ip());
-            return Ok((None, all.into_iter().filter(is_own).collect()));
+        let TcpAddress { address, port } = match self.listen() {
+            Listen::Tcp(address) => *address,
+            Listen::Unix(name) => {
+                let listening = lock(&place.listeners).unix(bound(name), States::LISTEN)?;
+                return Ok((None, listening.iter().map(Listener::from).collect()));
+            }
+            // Who listens there may be on another host.
+            Listen::Outgoing(_) => return Ok((None, Vec::new())),
         };
-        let (own, rest): (Vec<_>, Vec<_>) = all
-            .into_iter()
-            .partition(|entry| entry.local.ip() == address);
+        let all = lock(&place.listeners).dump(port, States::LISTEN)?;
+        let listeners = |of: &dyn Fn(&Entry) -> bool| -> Vec<Listener> {
+            let those = all.iter().filter(|entry| of(entry));
+            those.map(Listener::from).collect()
+        };
+        let Some(address) = address else {
+            let others = self.others(&place);
+            let own = listeners(&|entry| !others.contains(&entry.local.ip()));
+            return Ok((None, own));
+        };
+        let own = listeners(&|entry| entry.local.ip() == address);
         if !own.is_empty() {
             return Ok((Some(Server::Own), own));
         }
@@ -175,7 +228,7 @@ impl Endpoint {
                 any.is_ipv4() == address.is_ipv4() || address.is_ipv4() && !entry.is_v6_only;
             any.is_unspecified() && has_family && !is_absent
         };
-        let any: Vec<_> = rest.into_iter().filter(serves).collect();
+        let any = listeners(&serves);
         Ok(((!any.is_empty()).then_some(Server::Any), any))
     }
 
@@ -183,12 +236,12 @@ impl Endpoint {
     ///
     /// # Errors
     /// When there is no complete dump.
-    pub fn listening(&self) -> Result<Vec<Entry>, WitnessError> {
+    pub fn listening(&self) -> Result<Vec<Listener>, WitnessError> {
         Ok(self.serving()?.1)
     }
 
     /// The same, and keeps in mind who serves it.
-    pub(super) fn note_listening(&self) -> Result<Vec<Entry>, WitnessError> {
+    pub(super) fn note_listening(&self) -> Result<Vec<Listener>, WitnessError> {
         // What two threads see is noted in the order in which they see it.
         let mut tenure = lock(self.tenure());
         let (server, sockets) = self.serving()?;
@@ -205,17 +258,20 @@ impl Endpoint {
         Ok(lists.pop().unwrap_or_default())
     }
 
-    /// Whether a socket with the endpoint's port is the endpoint's: the most specific one has it, and
-    /// nobody those of the peers that are left out.
-    fn owns(&self, entry: &Entry, others: &[IpAddr]) -> bool {
-        let local = entry.local.ip();
-        if self.ignores(entry.peer.ip()) {
-            return false;
-        }
-        match self.listen().address {
-            Some(address) => local == address,
-            None => !others.contains(&local),
-        }
+    /// Whether a socket is the endpoint's, as the programs have it: its local address before its
+    /// peer's, one address before any, and nobody has those of the peers that are left out.
+    fn owns(&self, entry: &Entry, place: &Place, others: &[IpAddr]) -> bool {
+        let is_at = |address: &TcpAddress, socket: &SocketAddr| {
+            address.is_of(socket) && !others.contains(&socket.ip())
+        };
+        let is_own = match self.listen() {
+            Listen::Tcp(address) => is_at(address, &entry.local),
+            Listen::Outgoing(address) => {
+                is_at(address, &entry.peer) && !self.is_local_to_another(place, entry.local)
+            }
+            Listen::Unix(_) => false,
+        };
+        is_own && !self.ignores(entry.peer.ip())
     }
 }
 
@@ -229,20 +285,50 @@ pub(super) fn list(
     endpoints: &[&Endpoint],
     states: States,
 ) -> Result<Vec<Vec<Listed>>, WitnessError> {
-    let mut by_port: HashMap<u16, Vec<(usize, Vec<IpAddr>)>> = HashMap::new();
-    for (number, endpoint) in endpoints.iter().enumerate() {
+    let locate = |endpoint: &&Endpoint| {
         let place = endpoint.place()?;
         let others = endpoint.others(&place);
-        let of_port = by_port.entry(endpoint.listen().port).or_default();
-        of_port.push((number, others));
+        Ok::<_, WitnessError>((place, others))
+    };
+    let located: Vec<_> = endpoints.iter().map(locate).collect::<Result<_, _>>()?;
+    let owns = |number: usize, entry: &Entry| {
+        let (place, others) = &located[number];
+        endpoints[number].owns(entry, place, others)
+    };
+    let mut lists = vec![Vec::new(); endpoints.len()];
+    let mut by_port: HashMap<u16, Vec<usize>> = HashMap::new();
+    for (number, (endpoint, list)) in endpoints.iter().zip(&mut lists).enumerate() {
+        match endpoint.listen() {
+            Listen::Tcp(address) => by_port.entry(address.port).or_default().push(number),
+            Listen::Outgoing(to) => {
+                *list = diag.list_to(to.port, states, |entry| owns(number, entry))?;
+            }
+            Listen::Unix(name) => {
+                let sockets = diag.unix(bound(name), states)?;
+                *list = sockets.iter().map(Listed::from).collect();
+            }
+        }
     }
     let owner = |entry: &Entry| {
         let of_port = by_port.get(&entry.local.port())?;
-        let owner = of_port
-            .iter()
-            .find(|(number, others)| endpoints[*number].owns(entry, others));
-        owner.map(|(number, _)| *number)
+        of_port.iter().copied().find(|number| owns(*number, entry))
     };
     let ports: Vec<u16> = by_port.keys().copied().collect();
-    Ok(diag.list(&ports, states, endpoints.len(), owner)?)
+    let of_ports = diag.list(&ports, states, endpoints.len(), owner)?;
+    for (list, of_port) in lists.iter_mut().zip(of_ports) {
+        list.extend(of_port);
+    }
+    Ok(lists)
+}
+
+/// A name of a Unix socket, with the file that it is here.
+fn bound(name: &UnixName) -> Bound<'_> {
+    let file = name.path().and_then(|path| stat(path).ok());
+    Bound {
+        name: name.bytes(),
+        file: file.map(|file| VfsId {
+            inode: file.st_ino as u32,
+            device: major(file.st_dev) << 20 | minor(file.st_dev),
+        }),
+    }
 }

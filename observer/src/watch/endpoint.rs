@@ -4,7 +4,7 @@
 //! `reconcile`, where the sockets are in `place`.
 
 use std::{
-    net::IpAddr,
+    net::{IpAddr, SocketAddr},
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
@@ -18,6 +18,7 @@ use super::{
     index::Index,
     listing::Listing,
     lock,
+    openings::Moved,
     place::{Keys, Place, PlaceError, is_absent, is_within},
     tenure::{Share, Tenure},
 };
@@ -38,9 +39,9 @@ pub enum WitnessError {
     /// `sock_diag`.
     #[error("sock_diag does not answer")]
     Dump(#[from] DumpError),
-    /// The kernel's own counters.
-    #[error("/proc/net/snmp cannot be read")]
-    Snmp(#[from] std::io::Error),
+    /// The kernel's own counter of openings.
+    #[error("the kernel's counter of openings cannot be read")]
+    Openings(#[from] std::io::Error),
     /// The endpoint is nowhere now, or not seeded there yet.
     #[error("its sockets are not known")]
     Absent,
@@ -51,9 +52,9 @@ pub enum WitnessError {
 pub struct Count {
     /// The counts.
     pub tally: Tally,
-    /// Without programs: connections that ever came in, over all ports of the namespace, just before
-    /// the counts and just after them.
-    pub came_in: Option<[u64; 2]>,
+    /// Without programs: how far the kernel's counter of all openings was, just before the counts and
+    /// just after them.
+    pub moved: Option<Moved>,
 }
 
 /// Who counts.
@@ -111,13 +112,13 @@ impl Endpoint {
             index,
             doorkeeper: doorkeeper.filter(|_| netns != Netns::SelfNs),
             netns,
-            listen,
             ignored,
             keys,
-            witness: match probe {
-                Some(probe) => Witness::Programs(probe),
-                None => Witness::Dumps(Mutex::default()),
+            witness: match (listen.address(), probe) {
+                (Some(_), Some(probe)) => Witness::Programs(probe),
+                _ => Witness::Dumps(Mutex::default()),
             },
+            listen,
             place: Mutex::default(),
             adjustment: Mutex::default(),
             tenure: Mutex::default(),
@@ -136,10 +137,11 @@ impl Endpoint {
         if known.is_some() && !self.may_move() {
             return Ok(false);
         }
-        let (netns, listen, has_programs) = (self.netns.clone(), self.listen, self.has_programs());
+        let (netns, listen) = (self.netns.clone(), self.listen.clone());
+        let has_programs = self.has_programs();
         let doorkeeper = self.doorkeeper.clone();
         let opened =
-            self.act(move || Place::open(&netns, listen, known, has_programs, doorkeeper))?;
+            self.act(move || Place::open(&netns, &listen, known, has_programs, doorkeeper))?;
         match opened {
             Ok(None) => Ok(false),
             Ok(Some(place)) => {
@@ -156,7 +158,7 @@ impl Endpoint {
 
     /// Looks whether the namespace has the address, if the endpoint has one.
     fn look_for_address(&self) {
-        let Some(address) = self.listen.address else {
+        let Some(address) = self.address() else {
             return;
         };
         let netns = self.netns.clone();
@@ -172,7 +174,12 @@ impl Endpoint {
     #[must_use]
     pub fn absent_address(&self) -> Option<IpAddr> {
         let is_absent = self.is_address_absent.load(Ordering::Relaxed);
-        self.listen.address.filter(|_| is_absent)
+        self.address().filter(|_| is_absent)
+    }
+
+    /// The local address, where it is only one.
+    fn address(&self) -> Option<IpAddr> {
+        self.listen.tcp()?.address
     }
 
     /// Whether [`Self::follow`] would find something else than the last time.
@@ -203,17 +210,19 @@ impl Endpoint {
     }
 
     fn arrive(&self, place: Place) -> Result<(), PlaceError> {
-        if !self.keys.take(place.key, self.index()) {
-            return Err(PlaceError::Taken {
-                listen: self.listen,
-                netns: self.netns.clone(),
-            });
-        }
-        if let Some(probe) = self.probe()
-            && let Err(error) = probe.add_target(&place.key, self.index(), &self.ignored)
-        {
-            self.keys.give_back(&place.key);
-            return Err(error.into());
+        if let Some(key) = &place.key {
+            if !self.keys.take(*key, self.index()) {
+                return Err(PlaceError::Taken {
+                    listen: self.listen.clone(),
+                    netns: self.netns.clone(),
+                });
+            }
+            if let Some(probe) = self.probe()
+                && let Err(error) = probe.add_target(key, self.index(), &self.ignored)
+            {
+                self.keys.give_back(key);
+                return Err(error.into());
+            }
         }
         *lock(&self.place) = Some(Arc::new(place));
         Ok(())
@@ -224,10 +233,13 @@ impl Endpoint {
         let Some(place) = lock(&self.place).take() else {
             return Ok(());
         };
-        self.keys.give_back(&place.key);
         lock(&self.tenure).reset();
+        let Some(key) = &place.key else {
+            return Ok(());
+        };
+        self.keys.give_back(key);
         if let Some(probe) = self.probe() {
-            probe.remove_target(&place.key)?;
+            probe.remove_target(key)?;
             self.let_all_go(probe)?;
         }
         Ok(())
@@ -235,7 +247,8 @@ impl Endpoint {
 
     /// The inode of the namespace that its sockets are in now.
     pub(super) fn inode(&self) -> Option<u32> {
-        lock(&self.place).as_ref().map(|place| place.key.netns)
+        let place = lock(&self.place);
+        place.as_ref().map(|place| place.namespace.inode())
     }
 
     /// Where its sockets are now.
@@ -249,10 +262,10 @@ impl Endpoint {
         self.index.number()
     }
 
-    /// Where the service listens.
+    /// Where the service listens, or connects to.
     #[must_use]
-    pub const fn listen(&self) -> Listen {
-        self.listen
+    pub const fn listen(&self) -> &Listen {
+        &self.listen
     }
 
     /// The peers that are left out.
@@ -293,23 +306,24 @@ impl Endpoint {
     /// When a witness fails.
     pub fn count(&self) -> Result<Count, WitnessError> {
         let place = self.place()?;
-        let (snmp, listing) = match (&self.witness, &place.snmp) {
-            (Witness::Dumps(listing), Some(snmp)) => (snmp, listing),
+        let (openings, listing) = match (&self.witness, &place.openings) {
+            (Witness::Dumps(listing), Some(openings)) => (openings, listing),
             _ => {
                 return Ok(Count {
                     tally: self.tally()?,
-                    came_in: None,
+                    moved: None,
                 });
             }
         };
         let mut listing = lock(listing);
-        let before = snmp.passive_opens()?;
-        listing.update(&self.open_sockets()?);
-        let tally = listing.tally();
-        let after = snmp.passive_opens()?;
+        let (tally, moved) = openings.around(|| {
+            listing.update(&self.open_sockets()?);
+            let tally = listing.tally();
+            Ok::<_, WitnessError>((tally, tally.opened))
+        })?;
         Ok(Count {
             tally,
-            came_in: Some([before, after]),
+            moved: Some(moved),
         })
     }
 
@@ -328,7 +342,7 @@ impl Endpoint {
     /// nothing where it is no such endpoint now.
     #[must_use]
     pub fn share_of(&self, any: &Self) -> Share {
-        let key = |endpoint: &Self| Some(endpoint.place().ok()?.key);
+        let key = |endpoint: &Self| endpoint.place().ok()?.key;
         match (key(self), key(any)) {
             (Some(own), Some(any)) if is_within(&own, &any) => lock(&self.tenure).share_of_any(),
             _ => Share::Nothing,
@@ -342,7 +356,13 @@ impl Endpoint {
 
     /// The addresses that other endpoints have, on its port in this place.
     pub(super) fn others(&self, place: &Place) -> Vec<IpAddr> {
-        self.keys.others(&place.key)
+        let others = place.key.map(|key| self.keys.others(&key));
+        others.unwrap_or_default()
+    }
+
+    /// Whether a socket's local address is another endpoint's, in this place.
+    pub(super) fn is_local_to_another(&self, place: &Place, local: SocketAddr) -> bool {
+        self.keys.has_local(place.namespace.inode(), local)
     }
 
     /// The maps, where programs count.

@@ -17,13 +17,14 @@ use super::{
     health::{Health, Watched},
     index::Indices,
     lock,
+    openings::Unseen,
     place::PlaceError,
     tenure::Share,
     unheard::Heard,
 };
 use crate::{
     check::{Blind, ClosingKind, Counts, IsCounted, Trust},
-    config::{self, Counts as Counted},
+    config::{self, Counts as Counted, Listen, TcpAddress},
     sock_diag::Entry,
 };
 
@@ -94,10 +95,11 @@ impl Endpoints {
     pub fn open(target: &config::Target) -> Result<Vec<Endpoint>, PlaceError> {
         let surroundings = Surroundings::default();
         let indices = Indices::default();
-        let open = |listen| {
+        let open = |listen: &Listen| {
             let index = indices.take().ok_or(PlaceError::TooMany)?;
             let (netns, ignored) = (target.netns.clone(), target.ignore_peers.clone());
-            let endpoint = Endpoint::new(index, netns, listen, ignored, surroundings.clone());
+            let (listen, surroundings) = (Listen::clone(listen), surroundings.clone());
+            let endpoint = Endpoint::new(index, netns, listen, ignored, surroundings);
             endpoint.follow()?;
             Ok(endpoint)
         };
@@ -209,7 +211,7 @@ impl Endpoints {
             return Err(WitnessError::Absent);
         }
         let (mut all, mut counts) = (Tally::default(), Counts::default());
-        let mut came_in: Option<[u64; 2]> = None;
+        let mut unseen = Unseen::default();
         for (share, watched) in self.shared() {
             let count = watched.endpoint.count()?;
             let known = project(&count.tally, counted);
@@ -218,21 +220,17 @@ impl Endpoints {
                 Share::All | Share::Nothing => known,
             });
             all = all.plus(&count.tally);
-            // They are in one namespace: from before the first was counted until after the last.
-            came_in = count
-                .came_in
-                .map(|[before, after]| [came_in.map_or(before, |first| first[0]), after]);
+            if let Some(moved) = count.moved {
+                unseen.add(moved);
+            }
         }
-        if let Some([before, after]) = came_in {
-            // Those that were seen are counted: the rest may be ours, opened and closed unseen.
-            let unseen = |came_in: u64| came_in.wrapping_sub(all.opened);
-            counts.doubtful_entered = counts.doubtful_entered.wrapping_add(unseen(after));
-            counts.doubtful_left = counts.doubtful_left.wrapping_add(unseen(before));
-        }
+        let [at_least, at_most] = unseen.bounds();
+        counts.doubtful_entered = counts.doubtful_entered.wrapping_add(at_most);
+        counts.doubtful_left = counts.doubtful_left.wrapping_add(at_least);
         // After the counts: what was accepted until now is at least what was opened less these.
         counts.waiting = match counted {
-            Counted::Accepted => self.listeners()?.queue_length,
-            Counted::Established | Counted::Websocket => 0,
+            Counted::Accepted => self.counted_and_waiting()?,
+            Counted::Established | Counted::Outgoing | Counted::Websocket => 0,
         };
         Ok((all, counts))
     }
@@ -285,15 +283,15 @@ impl Endpoints {
         Ok(told)
     }
 
-    /// The listening sockets.
-    ///
-    /// # Errors
-    /// When there is no complete dump.
-    pub fn listeners(&self) -> Result<Listeners, WitnessError> {
-        Listeners::of(self.named.iter().map(|watched| &watched.endpoint))
+    /// How many of those that are counted nobody has accepted. What waits at a Unix socket is not
+    /// counted.
+    fn counted_and_waiting(&self) -> Result<u64, WitnessError> {
+        let endpoints = self.named.iter().map(|watched| &watched.endpoint);
+        let over_tcp = endpoints.filter(|endpoint| endpoint.listen().tcp().is_some());
+        Ok(Listeners::of(over_tcp)?.queue_length)
     }
 
-    /// The same, and keeps in mind who serves which address.
+    /// The listening sockets; keeps in mind who serves which address.
     ///
     /// # Errors
     /// When there is no complete dump.
@@ -330,5 +328,9 @@ impl Endpoints {
 /// Whether an endpoint's address may be within what another one has on any address.
 pub(super) fn may_be_within(one: &Watched, any: &Watched) -> bool {
     let (one, any) = (one.endpoint.listen(), any.endpoint.listen());
-    one.address.is_some() && any.address.is_none() && one.port == any.port
+    let has_port = |one: TcpAddress, any: TcpAddress| {
+        one.address.is_some() && any.address.is_none() && one.port == any.port
+    };
+    let addresses = one.address().zip(any.address());
+    one.is_outgoing() == any.is_outgoing() && addresses.is_some_and(|(one, any)| has_port(one, any))
 }

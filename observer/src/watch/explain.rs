@@ -158,7 +158,7 @@ fn is_counted(
         // The service has closed it.
         _ if entry.holder() == Holder::Kernel => IsCounted::No,
         _ if entry.state != TCP_ESTABLISHED => IsCounted::Doubtful,
-        Counted::Established => IsCounted::Yes,
+        Counted::Established | Counted::Outgoing => IsCounted::Yes,
         Counted::Accepted if entry.holder() != Holder::AcceptQueue => IsCounted::Yes,
         Counted::Accepted => IsCounted::Doubtful,
         Counted::Websocket => tracked.map_or(IsCounted::Doubtful, is_websocket),

@@ -23,6 +23,7 @@ use super::{
 };
 use crate::{
     check::{Blind, Surveyed, Trust},
+    config::Listen,
     probe::chain,
 };
 
@@ -262,13 +263,13 @@ impl Watched {
                     disagreement: survey.disagreement,
                     repairs: survey.repairs,
                 });
-                report(self.endpoint.listen().port, before, &health, &survey);
+                report(self.endpoint.listen(), before, &health, &survey);
                 health.survey = Some(survey);
             }
             Err(error) => {
                 health.trust.failed(began);
                 if before.is_none() {
-                    log_failure(self.endpoint.listen().port, &error);
+                    log_failure(self.endpoint.listen(), &error);
                 }
             }
         }
@@ -286,21 +287,21 @@ fn log_absence(endpoint: &Endpoint, error: &PlaceError, absence: &str) {
     tracing::warn!(%listen, %netns, error = absence, hint, "its sockets cannot be seen");
 }
 
-fn report(port: u16, before: Option<Blind>, health: &Health, survey: &Survey) {
+fn report(listen: &Listen, before: Option<Blind>, health: &Health, survey: &Survey) {
     if survey.repairs > 0 {
         tracing::warn!(
-            port,
+            %listen,
             repairs = survey.repairs,
             "the map of sockets was repaired"
         );
     }
     match (before, health.trust.blind()) {
         (Some(was), None) => {
-            tracing::info!(port, was = was.name(), "the witnesses agree");
+            tracing::info!(%listen, was = was.name(), "the witnesses agree");
         }
         (None, Some(_)) => {
             tracing::warn!(
-                port,
+                %listen,
                 disagreement = survey.disagreement,
                 "the witnesses disagree: no verdict until they agree"
             );
@@ -309,9 +310,9 @@ fn report(port: u16, before: Option<Blind>, health: &Health, survey: &Survey) {
     }
 }
 
-fn log_failure(port: u16, error: &WitnessError) {
+fn log_failure(listen: &Listen, error: &WitnessError) {
     tracing::warn!(
-        port,
+        %listen,
         error = chain(error),
         "the witnesses cannot be compared"
     );

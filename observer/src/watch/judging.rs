@@ -275,7 +275,8 @@ impl Target {
         let tally = state.last.tally;
         let is_empty = tally.is_none_or(|tally| tally.opened == tally.closed);
         let listeners = observed.listeners.as_ref();
-        let is_deserted = listeners.is_some_and(|listeners| listeners.cookies.is_empty());
+        let is_deserted = self.config.counts != Counted::Outgoing
+            && listeners.is_some_and(|listeners| listeners.cookies.is_empty());
         trust
             .blind()
             .or(observed.heard.is_deaf().then_some(Blind::EgressUnseen))

@@ -1,48 +1,12 @@
 //! Counts from `sock_diag` alone, where no program counts: differences between dumps.
 //!
-//! What opened and closed between two dumps is in neither. The kernel's own counter of passive
-//! opens bounds it, for the whole network namespace: the busier its other ports are, the wider is
-//! the interval. Nothing unseen is taken for zero.
+//! What opened and closed between two dumps is in neither: `openings` bounds it.
 
-use std::{collections::HashMap, fs::File, io, os::unix::fs::FileExt as _};
+use std::collections::HashMap;
 
 use observer_ebpf::Tally;
 
-use crate::{netns::NetworkNamespace, sock_diag::Listed};
-
-/// `/proc/net/snmp` of one network namespace.
-pub(super) struct Snmp(File);
-
-impl Snmp {
-    /// Opens it inside the namespace; it stays that namespace's.
-    ///
-    /// # Errors
-    /// When the namespace cannot be entered.
-    pub(super) fn open(netns: &NetworkNamespace) -> io::Result<Self> {
-        netns
-            .run(|| File::open("/proc/thread-self/net/snmp"))
-            .map(Self)
-    }
-
-    /// Connections that ever came in, over all ports: `PassiveOpens` of RFC 1213's tcp group.
-    ///
-    /// # Errors
-    /// When the file cannot be read or lacks the counter.
-    pub(super) fn passive_opens(&self) -> io::Result<u64> {
-        let mut page = vec![0; 16 * 1024];
-        let length = self.0.read_at(&mut page, 0)?;
-        let page = String::from_utf8_lossy(&page[..length]);
-        let mut tcp = page.lines().filter_map(|line| line.strip_prefix("Tcp: "));
-        let (names, values) = (tcp.next(), tcp.next());
-        names
-            .unwrap_or_default()
-            .split(' ')
-            .zip(values.unwrap_or_default().split(' '))
-            .find(|(name, _)| *name == "PassiveOpens")
-            .and_then(|(_, value)| value.parse().ok())
-            .ok_or_else(|| io::Error::other("/proc/net/snmp has no PassiveOpens"))
-    }
-}
+use crate::sock_diag::Listed;
 
 /// The sockets of the last dumps, and what changed between them.
 #[derive(Debug, Default)]

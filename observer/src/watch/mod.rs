@@ -38,11 +38,13 @@ pub mod endpoints;
 mod explain;
 pub mod health;
 pub mod index;
+mod inodes;
 mod judging;
 pub mod kernel;
 mod listing;
 pub mod look;
 pub mod observation;
+mod openings;
 mod place;
 mod reconcile;
 mod sampler;
@@ -68,7 +70,7 @@ use crate::{
     privileges::Errands,
 };
 use anyhow::{Context as _, ensure};
-use current::{Current, Set, is_at, without};
+use current::{Current, Set, without};
 use endpoint::{Endpoint, Surroundings};
 use endpoints::Endpoints;
 use health::Watched;
@@ -134,11 +136,9 @@ impl Watch {
     /// # Errors
     /// When the kernel or a witness refuses.
     pub fn open(config: &Config) -> anyhow::Result<Self> {
-        let listens = config
-            .targets
-            .iter()
-            .flat_map(|target| target.listen.iter());
-        let listens: Vec<Listen> = listens.collect();
+        let targets = config.targets.iter();
+        let listens = targets.flat_map(|target| target.listen.iter());
+        let listens: Vec<_> = listens.cloned().collect();
         let kernel = Arc::new(Kernel::open(&config.kernel, &listens)?);
         let errands = errands_of(&config.targets);
         let is_needed = errands.namespaces || errands.users;
@@ -166,9 +166,7 @@ impl Watch {
         for Watched { endpoint, .. } in set.endpoints.iter().map(Arc::as_ref) {
             if !endpoint.may_move() {
                 let opened = endpoint.follow();
-                opened.with_context(|| {
-                    format!("open sock_diag for port {}", endpoint.listen().port)
-                })?;
+                opened.with_context(|| format!("open sock_diag for {}", endpoint.listen()))?;
             }
         }
         watch.current.put(Arc::new(set));
@@ -182,8 +180,7 @@ impl Watch {
         for target in targets {
             let mut named = Vec::new();
             for listen in target.listen.iter() {
-                let mut known = set.endpoints.iter();
-                let watched = match known.find(|one| is_at(one, &target.netns, listen)) {
+                let watched = match set.endpoint(target, listen) {
                     Some(watched) => Arc::clone(watched),
                     None => {
                         let watched = match before.endpoint(target, listen) {
@@ -214,13 +211,14 @@ impl Watch {
     }
 
     /// A new endpoint, which is nowhere yet.
-    fn endpoint(&self, target: &config::Target, listen: Listen) -> anyhow::Result<Arc<Watched>> {
+    fn endpoint(&self, target: &config::Target, listen: &Listen) -> anyhow::Result<Arc<Watched>> {
         let index = self.indices.take().ok_or(PlaceError::TooMany)?;
         if let Some(probe) = &self.surroundings.probe {
             probe.tallies().begin(index.number())?;
         }
         let (netns, ignored) = (target.netns.clone(), target.ignore_peers.clone());
-        let endpoint = Endpoint::new(index, netns, listen, ignored, self.surroundings.clone());
+        let (listen, surroundings) = (listen.clone(), self.surroundings.clone());
+        let endpoint = Endpoint::new(index, netns, listen, ignored, surroundings);
         let (kernel, bell) = (Arc::clone(&self.kernel), Arc::clone(&self.bell));
         Ok(Arc::new(Watched::new(endpoint, kernel, bell)))
     }

@@ -7,15 +7,15 @@
 use std::{
     collections::HashMap,
     io,
-    net::{IpAddr, Ipv6Addr, UdpSocket},
+    net::{IpAddr, Ipv6Addr, SocketAddr, UdpSocket},
     sync::Mutex,
 };
 
-use observer_ebpf::{MAX_TARGETS, TargetKey};
+use observer_ebpf::{INCOMING, MAX_TARGETS, OUTGOING, TargetKey};
 
-use super::{listing::Snmp, lock};
+use super::{lock, openings::Openings};
 use crate::{
-    config::{Listen, Netns},
+    config::{Listen, Netns, TcpAddress},
     netns::{Doorkeeper, NetnsError, NetworkNamespace},
     probe::MapAccessError,
     sock_diag::SockDiag,
@@ -74,8 +74,8 @@ impl PlaceError {
 
 /// What is open inside a namespace.
 pub(super) struct Place {
-    /// The key by which the programs find its sockets.
-    pub(super) key: TargetKey,
+    /// The key by which the programs find its sockets, if they can.
+    pub(super) key: Option<TargetKey>,
     /// The namespace.
     pub(super) namespace: NetworkNamespace,
     /// Lists the connections, which takes long where there are many.
@@ -84,15 +84,15 @@ pub(super) struct Place {
     pub(super) details: Mutex<SockDiag>,
     /// Lists the listening sockets, which is never to wait for the other.
     pub(super) listeners: Mutex<SockDiag>,
-    /// The namespace's counters, where no program counts.
-    pub(super) snmp: Option<Snmp>,
+    /// What the kernel counts of all openings, where no program counts.
+    pub(super) openings: Option<Openings>,
 }
 
 impl Place {
     /// Opens it where the name stands for another namespace than `known`; `None` where it does not.
     pub(super) fn open(
         netns: &Netns,
-        listen: Listen,
+        listen: &Listen,
         known: Option<u32>,
         has_programs: bool,
         doorkeeper: Option<Doorkeeper>,
@@ -102,16 +102,16 @@ impl Place {
             return Ok(None);
         }
         let open = || {
-            let snmp = match has_programs {
+            let openings = match has_programs {
                 true => None,
-                false => Some(Snmp::open(&namespace)?),
+                false => Some(Openings::open(listen, &namespace)?),
             };
             Ok(Some(Self {
                 key: key(namespace.inode(), listen),
                 connections: Mutex::new(SockDiag::open(&namespace)?),
                 details: Mutex::new(SockDiag::closed(&namespace)),
                 listeners: Mutex::new(SockDiag::open(&namespace)?),
-                snmp,
+                openings,
                 namespace: namespace.clone(),
             }))
         };
@@ -122,20 +122,24 @@ impl Place {
     }
 }
 
-/// The key by which the programs find the sockets of a listening address.
+/// The key by which the programs find the sockets of an address.
 #[must_use]
-pub(super) fn key(netns: u32, listen: Listen) -> TargetKey {
-    let address = match listen.address {
+pub(super) fn key(netns: u32, listen: &Listen) -> Option<TargetKey> {
+    let TcpAddress { address, port } = listen.address()?;
+    let address = match address {
         None => [0; 16],
         Some(IpAddr::V4(address)) => address.to_ipv6_mapped().octets(),
         Some(IpAddr::V6(address)) => address.octets(),
     };
-    TargetKey {
+    Some(TargetKey {
         address,
         netns,
-        port: listen.port,
-        reserved: 0,
-    }
+        port,
+        direction: match listen.is_outgoing() {
+            false => INCOMING,
+            true => OUTGOING,
+        },
+    })
 }
 
 /// Whether a namespace does not have an address: no socket can be bound to it.
@@ -148,8 +152,11 @@ pub(super) fn is_absent(netns: &NetworkNamespace, address: IpAddr) -> bool {
 
 /// Whether a key is that of one address on the port of the other, which is that of any address.
 pub(super) fn is_within(one: &TargetKey, any: &TargetKey) -> bool {
-    let is_same_port = (one.netns, one.port) == (any.netns, any.port);
-    is_same_port && one.address != [0; 16] && any.address == [0; 16]
+    is_same_port(one, any) && one.address != [0; 16] && any.address == [0; 16]
+}
+
+fn is_same_port(one: &TargetKey, other: &TargetKey) -> bool {
+    (one.netns, one.port, one.direction) == (other.netns, other.port, other.direction)
 }
 
 /// Which endpoint has which key now.
@@ -171,10 +178,21 @@ impl Keys {
     pub(super) fn others(&self, key: &TargetKey) -> Vec<IpAddr> {
         lock(&self.0)
             .keys()
-            .filter(|other| (other.netns, other.port) == (key.netns, key.port) && *other != key)
+            .filter(|other| is_same_port(other, key) && *other != key)
             .filter(|other| other.address != [0; 16])
             .map(|other| IpAddr::from(Ipv6Addr::from(other.address)).to_canonical())
             .collect()
+    }
+
+    /// Whether a local address is one that an endpoint has: its sockets are that one's, wherever they
+    /// are connected to.
+    pub(super) fn has_local(&self, netns: u32, local: SocketAddr) -> bool {
+        let keys = lock(&self.0);
+        [Some(local.ip()), None].into_iter().any(|address| {
+            let port = local.port();
+            let key = key(netns, &Listen::Tcp(TcpAddress { address, port }));
+            key.is_some_and(|key| keys.contains_key(&key))
+        })
     }
 }
 
@@ -185,11 +203,11 @@ mod tests {
     fn key_of(netns: u32, listen: &str) -> TargetKey {
         let (address, port) = listen.rsplit_once(':').expect("a port");
         let address = address.trim_matches(['[', ']']);
-        let listen = Listen {
+        let of = TcpAddress {
             address: (!address.is_empty()).then(|| address.parse().expect("an address")),
             port: port.parse().expect("a port"),
         };
-        key(netns, listen)
+        key(netns, &Listen::Tcp(of)).expect("an address of TCP")
     }
 
     #[test]

@@ -88,7 +88,7 @@ impl Comparer {
         for comparison in open {
             match comparison.endpoint.place() {
                 Ok(place) => {
-                    let inode = place.key.netns;
+                    let inode = place.namespace.inode();
                     let diag = || SockDiag::closed(&place.namespace);
                     self.diags.entry(inode).or_insert_with(diag);
                     namespaces.entry(inode).or_default().push(comparison);

@@ -26,7 +26,7 @@ use super::{close_look::CloseLook, current::Current, kernel::Kernel, target::Tar
 const BEAT: RangeInclusive<Duration> = Duration::from_millis(20)..=Duration::from_millis(100);
 /// So many beats pass between two samples of counts that do not change.
 const QUIET: u32 = 3;
-/// Between two samples where no program counts: each dumps the sockets.
+/// Least between two samples of a target where no program counts: each dumps the sockets.
 const DUMP: Duration = Duration::from_millis(250);
 
 /// Most wishes that wait. One that finds no room is not met: the samples at the beat are for all.
@@ -107,15 +107,26 @@ impl Sampler {
 fn sample(current: &Current, kernel: &Kernel, wished: &Receiver<Wish>) {
     let mut looks: Vec<Looking> = Vec::new();
     let mut due = Instant::now();
+    // When a sample is due of those targets for which sockets are dumped.
+    let mut dump_due = due;
     loop {
-        if due <= Instant::now() {
+        let now = Instant::now();
+        if due <= now {
+            let is_dump_due = dump_due <= now;
+            if is_dump_due {
+                dump_due = now + DUMP;
+            }
             let targets = &current.get().targets;
-            let changed = targets.iter().filter(|target| target.sample()).count();
+            let has_programs = |target: &&Arc<Target>| target.endpoints.has_programs();
+            let of_now = targets
+                .iter()
+                .filter(|target| is_dump_due || has_programs(target));
+            let changed = of_now.filter(|target| target.sample()).count();
             kernel.flush_log();
-            let pause = match kernel.probe() {
-                None => DUMP,
-                Some(_) if changed > 0 => beat(targets),
-                Some(_) => beat(targets) * QUIET,
+            let pause = match targets.iter().any(|target| has_programs(&target)) {
+                false => DUMP,
+                true if changed > 0 => beat(targets),
+                true => beat(targets) * QUIET,
             };
             due = Instant::now() + pause;
         }
@@ -132,7 +143,10 @@ fn sample(current: &Current, kernel: &Kernel, wished: &Receiver<Wish>) {
         // One sample is for all who want one by now.
         for wish in wish.into_iter().chain(wished.try_iter()) {
             match wish {
-                Wish::Sample => due = Instant::now(),
+                Wish::Sample => {
+                    due = Instant::now();
+                    dump_due = due;
+                }
                 Wish::Look { target, look } => {
                     let next = look.next(Instant::now());
                     looks.extend(next.map(|next| Looking { target, look, next }));

@@ -103,7 +103,8 @@ impl Surveyor {
             }
         }
         let endpoints = set.endpoints.iter();
-        let listens: Vec<_> = endpoints.map(|watched| watched.endpoint.listen()).collect();
+        let listens = endpoints.map(|watched| watched.endpoint.listen().clone());
+        let listens: Vec<_> = listens.collect();
         if let Some(Err(error)) = self.kernel.probe().map(|probe| probe.set_ports(&listens)) {
             tracing::error!(
                 error = chain(&error),

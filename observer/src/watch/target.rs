@@ -243,7 +243,7 @@ impl Target {
         let kernel = &self.kernel;
         let durations = self.endpoints.durations(|index| match self.config.counts {
             Counted::Websocket => kernel.websocket_durations(index),
-            Counted::Established | Counted::Accepted => kernel.durations(index),
+            Counted::Established | Counted::Accepted | Counted::Outgoing => kernel.durations(index),
         })?;
         let buckets = durations.buckets.first_chunk()?;
         Some(Lives(*buckets))

@@ -14,6 +14,7 @@ pub(crate) const SERIES: &[&str] = &["6.1", "6.12"];
 const MODULES: &[(&str, &str)] = &[
     ("inet_diag", "kernel/net/ipv4"),
     ("tcp_diag", "kernel/net/ipv4"),
+    ("unix_diag", "kernel/net/unix"),
     ("veth", "kernel/drivers/net"),
 ];
 

@@ -33,7 +33,7 @@ pub(super) fn how(target: &Target, report: &TargetReport) -> Markup {
                     ", every " (humantime::format_duration(config.interval))
                 }
                 dt { "Is taken to count" }
-                dd { (counted(config.counts)) " on " code { (report.listen) } }
+                dd { (counted(config.counts)) " " (direction(config.counts)) " " code { (report.listen) } }
                 dt { "The kernel" }
                 dd { (kernel) }
                 @match report.witness_disagreement {
@@ -69,6 +69,14 @@ const fn counted(counts: Counts) -> &'static str {
         Counts::Websocket => "WebSockets",
         Counts::Established => "established TCP connections",
         Counts::Accepted => "accepted TCP connections",
+        Counts::Outgoing => "outgoing TCP connections",
+    }
+}
+
+const fn direction(counts: Counts) -> &'static str {
+    match counts {
+        Counts::Websocket | Counts::Established | Counts::Accepted => "on",
+        Counts::Outgoing => "to",
     }
 }
 
@@ -163,9 +171,9 @@ pub(super) fn unseen(target: &Target) -> Markup {
         section aria-labelledby="unseen-title" {
             h3 #unseen-title { "What cannot be seen" }
             ul .unseen-list {
-                @if kernel.probe().is_none() {
+                @if !target.endpoints.has_programs() {
                     li {
-                        "No BPF programs: the sockets are listed four times a second, and what "
+                        "No BPF programs here: the sockets are listed four times a second, and what "
                         "opens and closes in between is not counted."
                     }
                 }

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 use serde_json::json;
 use tests::dice::Dice;
-use tests::load::{Crowd, Ending, Kind};
+use tests::load::{Crowd, Ending, Flow, Rate};
 use tests::observer::{BOUND, Checks, Observer, Watched};
 use tests::process::{Process, Signal};
 use tests::{campaign, kernel_or_skip, wait};
@@ -28,8 +28,8 @@ const CHURN: usize = 500;
 const BURST: usize = 2_000;
 /// Connections a second to the service that has them all through the campaign: in full, and as a share.
 const STEADY: (u64, u64) = (5_500, 500);
-/// Between two portions of these.
-const PORTION: Duration = Duration::from_millis(20);
+/// How many of these are open at a time, on average.
+const OPEN: usize = 200;
 /// Loops that keep the machine busy, in full.
 const BUSY: u64 = 2;
 /// The targets of the services that do what was seen in the field.
@@ -47,7 +47,7 @@ struct Background {
     _busy: Vec<Process>,
     steady: Subject,
     is_over: Arc<AtomicBool>,
-    churn: JoinHandle<u64>,
+    flow: Flow,
     field: Vec<JoinHandle<sequences::Service>>,
     targets: Vec<Watched>,
 }
@@ -58,7 +58,6 @@ impl Background {
         let busy = (0..campaign::size(BUSY, 0))
             .map(|_| Process::start(Command::new("sh").args(["-c", "while :; do :; done"])));
         let steady = Subject::late("steady", 0).await?;
-        let crowd = Crowd::new(steady.clients.clone());
         let mut targets = vec![steady.watched.clone()];
         let mut field = Vec::new();
         for (seed, names) in (1..).zip(FIELD) {
@@ -66,9 +65,13 @@ impl Background {
             targets.extend(service.targets());
             field.push(tokio::spawn(act(service, seed, Arc::clone(&is_over))));
         }
+        let rate = Rate {
+            per_second: campaign::size(STEADY.0, STEADY.1) as f64,
+            open: OPEN,
+        };
         Ok(Self {
             _busy: busy.collect::<Result<_>>()?,
-            churn: tokio::spawn(churn(crowd, Arc::clone(&is_over))),
+            flow: Flow::start(steady.clients.address, rate, tests::dice::first_seed())?,
             steady,
             is_over,
             field,
@@ -82,7 +85,7 @@ impl Background {
         for service in self.field {
             service.await.expect("it is as it was");
         }
-        self.churn.await.expect("churn")
+        self.flow.stop().expect("it is served").ended()
     }
 }
 
@@ -98,24 +101,6 @@ async fn act(
         tokio::time::sleep(Duration::from_millis(dice.roll(PAUSE))).await;
     }
     service
-}
-
-/// Opens and ends connections at an even rate, until it is over; returns how many.
-async fn churn(crowd: Crowd, is_over: Arc<AtomicBool>) -> u64 {
-    let rate = campaign::size(STEADY.0, STEADY.1);
-    let portion = (rate * PORTION.as_millis() as u64 / 1_000) as usize;
-    // A portion that took too long is made up for.
-    let mut beat = tokio::time::interval(PORTION);
-    let endings = [Ending::Fin, Ending::Reset].into_iter().cycle();
-    for ending in endings {
-        beat.tick().await;
-        if is_over.load(Ordering::SeqCst) {
-            break;
-        }
-        let churned = crowd.churn(Kind::Tcp, ending, portion, portion).await;
-        churned.expect("it is served");
-    }
-    crowd.books().ended()
 }
 
 struct Campaign {
