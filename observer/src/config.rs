@@ -169,6 +169,8 @@ pub struct Target {
     /// How far from now a time stamp of a page may be: not older than a page that is read at the
     /// interval gets, and no further ahead than the service may count early.
     pub freshness: Freshness,
+    /// Whether the claim is what there is, or what there has been.
+    pub claim_type: ClaimType,
     /// What the gauge claims to count.
     pub counts: Counts,
     /// Peers whose connections are on neither side: in order, each once.
@@ -215,6 +217,13 @@ impl Target {
         }
     }
 
+    /// Whether the claim is all of the connections that there are: only then does it tell, by what it
+    /// says while they come and go, how late the service counts.
+    #[must_use]
+    pub fn is_level(&self) -> bool {
+        (self.claim_type, self.bound) == (ClaimType::Gauge, Bound::Exact)
+    }
+
     /// In which network namespace its command is run: the observer's own, unless something else was said.
     #[must_use]
     pub fn netns_of_command(&self) -> &Netns {
@@ -243,6 +252,16 @@ pub enum Counts {
     Accepted,
     /// ESTABLISHED connections that go out to the addresses, as those of a pool.
     Outgoing,
+}
+
+/// Whether a claim goes down as well, as Prometheus has it of a metric.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ClaimType {
+    /// The connections that there are.
+    Gauge,
+    /// The connections that were opened since the service was started.
+    Counter,
 }
 
 /// What a claim is of what it counts.
@@ -705,6 +724,22 @@ mod tests {
         assert!(error(&many).starts_with("257 targets"));
         let (allowed, _) = many.rsplit_once("[[target]]").unwrap();
         assert_eq!(read(allowed).unwrap().targets.len(), MAX_TARGETS);
+    }
+
+    #[test]
+    fn a_counter_is_neither_a_bound_nor_does_it_tell_a_lag() {
+        let counter = "claim-type = 'counter'\ngauge = 'accepted_total'";
+        let config = read(&format!("{TARGET}{counter}")).unwrap();
+        assert!(!config.targets[0].is_level());
+        let is_of_gauges = "is of a gauge, and claim-type is";
+        for lines in ["bound = 'at-most'", "settle = 'auto'"] {
+            let said = refuse(&format!("{counter}\n{lines}"));
+            assert!(said.contains(is_of_gauges), "{said}");
+        }
+        let query = "[[target]]\nlisten = ':1'\ngauge-url = 'http://h/'\nclaim-type = 'counter'\n\
+                     claim-query = 'a_total{job=\"a\"}'\n";
+        let said = read(query).unwrap_err().to_string();
+        assert!(said.contains(is_of_gauges), "{said}");
     }
 
     #[test]

@@ -119,7 +119,10 @@ fn is_final(report: &TargetReport) -> bool {
         // The sockets that it is about are looked for next.
         ("over" | "under", _) => report.suspects.is_some(),
         // These pass by themselves.
-        ("blind", Some("not_seeded" | "restarted" | "lost" | "witnesses_disagree")) => false,
+        (
+            "blind",
+            Some("not_seeded" | "restarted" | "lost" | "witnesses_disagree" | "first_reading"),
+        ) => false,
         ("blind", _) => report.checks > 0,
         _ => false,
     }

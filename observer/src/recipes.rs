@@ -81,7 +81,7 @@ pub fn find(name: &str) -> Result<&'static Recipe, Unknown> {
 /// another number added, or with other connections. Labels are the service's own.
 #[must_use]
 pub fn other_way(target: &config::Target) -> Option<&'static Recipe> {
-    let Selection::Series(expression) = &target.claim else {
+    let (Selection::Series(expression) | Selection::Counters(expression)) = &target.claim else {
         return None;
     };
     let knows = |recipe: &&Recipe| {
@@ -91,7 +91,7 @@ pub fn other_way(target: &config::Target) -> Option<&'static Recipe> {
     };
     let way = |target: &config::Target| {
         let claim = without_labels(&target.claim.to_string());
-        (claim, target.counts, target.bound)
+        (claim, target.claim_type, target.counts, target.bound)
     };
     let known = all().iter().find(knows)?;
     (way(known.read()) != way(target)).then_some(known)
@@ -126,7 +126,9 @@ impl Recipe {
     #[must_use]
     pub fn metrics(&self) -> BTreeSet<String> {
         match &self.read().claim {
-            Selection::Series(expression) => expression.metrics().map(str::to_owned).collect(),
+            Selection::Series(expression) | Selection::Counters(expression) => {
+                expression.metrics().map(str::to_owned).collect()
+            }
             Selection::Nodes(_) | Selection::Match(_) | Selection::Query(_) => BTreeSet::new(),
         }
     }

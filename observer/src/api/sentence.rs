@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::{rfc3339, suspects};
 use crate::{
     check::{Blind, Bounds, Interval, Likely, Rule, Verdict, Widening, Window},
-    config::Counts,
+    config::{ClaimType, Counts},
     recipes::{self, Recipe},
     watch::{observation::Observation, target::Target, unheard::Heard},
 };
@@ -30,9 +30,11 @@ pub(super) fn sentence(target: &Target, observation: &Observation) -> String {
     ) else {
         return format!("{name}: not checked yet.");
     };
-    let compared = compared(claim, interval);
+    let compared = compared(target.config.claim_type, claim, interval);
     let conclusion = conclusion(observation, Bounds::of(claim as i64, interval), together);
     let suspects = match (observation.finding.verdict, &observation.suspects) {
+        // What was opened once too often, or was missed, is perhaps no longer there.
+        _ if target.config.claim_type == ClaimType::Counter => String::new(),
         (Verdict::Over | Verdict::Under, Some(suspects)) => suspects::in_words(suspects),
         _ => String::new(),
     };
@@ -71,12 +73,20 @@ fn negative(series: &str) -> String {
 }
 
 /// The claim beside what the kernel saw at the same check.
-fn compared(claim: f64, interval: Interval) -> String {
+fn compared(claim_type: ClaimType, claim: f64, interval: Interval) -> String {
     let Interval { low, high } = interval;
-    if interval.width() == 0 {
-        format!("the gauge says {claim}, the kernel counts {low}")
-    } else {
-        format!("the gauge says {claim}, the kernel allows {low} to {high}")
+    let noun = noun(claim_type);
+    match (claim_type, interval.width()) {
+        (ClaimType::Gauge, 0) => format!("the {noun} says {claim}, the kernel counts {low}"),
+        (ClaimType::Counter, 0) => format!("the {noun} says {claim}, the kernel allows {low}"),
+        _ => format!("the {noun} says {claim}, the kernel allows {low} to {high}"),
+    }
+}
+
+const fn noun(claim_type: ClaimType) -> &'static str {
+    match claim_type {
+        ClaimType::Gauge => "gauge",
+        ClaimType::Counter => "counter",
     }
 }
 
@@ -175,12 +185,20 @@ fn blindness(target: &Target, observation: &Observation, reason: Blind) -> Strin
         Blind::NothingSeen => {
             let claim = observation.claim.unwrap_or_default();
             let listen = &target.config.listen;
+            let noun = noun(target.config.claim_type);
             format!(
-                "the gauge says {claim}, and no connection was ever seen on {listen} since the \
+                "the {noun} says {claim}, and no connection was ever seen on {listen} since the \
                  observer was started. If clients come another way (another port, another network \
                  namespace, a proxy or a port mapping before it), name the place where the service \
-                 accepts them. If they have all left, the gauge is wrong, and the next connection \
+                 accepts them. If they have all left, the {noun} is wrong, and the next connection \
                  makes that a verdict"
+            )
+        }
+        Blind::FirstReading => {
+            let claim = observation.claim.unwrap_or_default();
+            format!(
+                "the counter says {claim}; from now on it is held against the connections that the \
+                 kernel sees opened"
             )
         }
     }
@@ -196,7 +214,7 @@ fn vain(target: &Target, observation: &Observation) -> String {
         return "too little is known".to_owned();
     };
     let widest = together.widest();
-    let compared = compared(claim, interval);
+    let compared = compared(target.config.claim_type, claim, interval);
     let window = observation.record.and_then(|record| record.window);
     let why = window.map(|window| why_so_wide(target, &window));
     format!(
@@ -281,7 +299,7 @@ mod tests {
             ..observation.finding
         };
         let own = Bounds::of(claim, interval);
-        let compared = compared(claim as f64, interval);
+        let compared = compared(ClaimType::Gauge, claim as f64, interval);
         let conclusion = conclusion(&observation, own, together);
         format!("{compared}{conclusion}").replace("1970-01-01T00:00:00.000Z", "then")
     }

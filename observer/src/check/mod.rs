@@ -5,6 +5,7 @@
 //!
 //! - `counts`: what is open is a difference of monotonic counts; samples of them over time.
 //! - `interval`: the fewest and the most connections that an honest service can claim.
+//! - `openings`: what an honest counter of openings can say.
 //! - `closing`: which closing sockets the service holds, and which it has closed itself.
 //! - `verdict`: agree, over, under, unsettled or blind: the words.
 //! - `evidence`: what the recent checks leave of the drift, and when that is a verdict.
@@ -25,6 +26,7 @@ mod lags;
 #[cfg(test)]
 mod learning;
 mod likely;
+mod openings;
 #[cfg(test)]
 mod properties;
 #[cfg(test)]
@@ -48,6 +50,7 @@ pub use judge::{
     Facts, Judge, Measured, Rules, TooWide, is_restart, is_same_start, pause_before_recheck,
 };
 pub use likely::{Claimed, Lag, Learner, Likely, Slack};
+pub use openings::{Opened, Openings};
 pub use settling::Settling;
 pub use shape::Shape;
 pub use suspects::{IsCounted, Kind, Seen, Source, Suspect, Suspects};

@@ -75,11 +75,13 @@ pub enum Blind {
     EgressUnseen,
     /// The gauge says that there are connections, and none was ever seen.
     NothingSeen,
+    /// The claim is a counter that was read for the first time: only what it grows by can be compared.
+    FirstReading,
 }
 
 impl Blind {
     /// All of them, in the order in which they are published.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::TargetDown,
         Self::ClaimMissing,
         Self::NotSeeded,
@@ -92,6 +94,7 @@ impl Blind {
         Self::TooWide,
         Self::EgressUnseen,
         Self::NothingSeen,
+        Self::FirstReading,
     ];
 
     /// Its name in metrics and in the API.
@@ -110,6 +113,7 @@ impl Blind {
             Self::TooWide => "too_wide",
             Self::EgressUnseen => "egress_unseen",
             Self::NothingSeen => "nothing_seen",
+            Self::FirstReading => "first_reading",
         }
     }
 

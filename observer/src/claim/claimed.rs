@@ -4,6 +4,7 @@
 
 use std::time::{Duration, SystemTime};
 
+use super::counters::Counters;
 use super::exposition::Kind;
 use super::gauge::MAX_SERIES;
 use super::hints::{Instead, NoExposition};
@@ -29,6 +30,8 @@ pub struct Claim {
     /// When the processes that made the pages were started, of those that say so:
     /// `process_start_time_seconds`, as the client libraries publish it. Unit: seconds since 1970.
     pub starts: Vec<f64>,
+    /// Of each page that counts openings, its counters.
+    pub counters: Vec<Counters>,
 }
 
 /// When the numbers of a claim were true, by their own time stamps. Unit: ms since 1970.
@@ -53,6 +56,7 @@ impl Claim {
             negative: None,
             stamps: None,
             starts: Vec::new(),
+            counters: Vec::new(),
         }
     }
 
@@ -67,6 +71,7 @@ impl Claim {
                 (None, None) => None,
             },
             starts: [self.starts, other.starts].concat(),
+            counters: [self.counters, other.counters].concat(),
         }
     }
 }
@@ -159,13 +164,22 @@ pub enum ClaimError {
     },
     /// What only goes up is added, and nothing is subtracted; or the other way round.
     #[error(
-        "{name} is a counter, which only goes up: subtract what has ended, as in claim = '{instead}'"
+        "{name} is a counter, which only goes up: subtract what has ended, as in claim = '{instead}', \
+         or say claim-type = \"counter\" to have it held against the connections that were opened"
     )]
     LoneCounter {
         /// Its name, escaped.
         name: String,
         /// An expression to write.
         instead: String,
+    },
+    /// What goes up and down, where openings are counted.
+    #[error(
+        "{name} is a gauge, and claim-type = \"counter\" needs a counter: leave claim-type out"
+    )]
+    NoCounter {
+        /// Its name, escaped.
+        name: String,
     },
     /// The same series twice: which one is true?
     #[error("the same series is there twice, the second time in line {line}")]
@@ -333,7 +347,9 @@ impl ClaimError {
             | Self::NoMatch { .. }
             | Self::NoSample { .. } => "gauge_missing",
             Self::MatchedTwice { .. } => "gauge_ambiguous",
-            Self::WrongType { .. } | Self::LoneCounter { .. } => "gauge_wrong_type",
+            Self::WrongType { .. } | Self::LoneCounter { .. } | Self::NoCounter { .. } => {
+                "gauge_wrong_type"
+            }
             Self::Duplicate { .. } => "gauge_duplicate_series",
             Self::DuplicateLabel { .. } => "gauge_duplicate_label",
             Self::Stale { .. } | Self::Future { .. } => "gauge_timestamped",

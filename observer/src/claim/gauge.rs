@@ -6,6 +6,7 @@ use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 
 use super::claimed::{Claim, ClaimError, Stamps, in_range, whole};
+use super::counters::Counters;
 use super::exposition::{Entry, Exposition, Format, Kind};
 use super::expression::{Expression, Term};
 use super::hints;
@@ -19,7 +20,7 @@ pub const MAX_SERIES: usize = 10_000;
 /// (<https://prometheus.io/docs/instrumenting/writing_clientlibs/#process-metrics>).
 const START: &str = "process_start_time_seconds";
 
-/// Reads the claim out of a whole exposition.
+/// Reads how many connections there are out of a whole exposition.
 ///
 /// # Errors
 /// A malformed line anywhere, whatever else is wrong; else the first thing that is wrong with the
@@ -28,6 +29,27 @@ pub fn read_claim(
     body: &[u8],
     format: Format,
     expression: &Expression,
+) -> Result<Claim, ClaimError> {
+    read(body, format, expression, Meaning::Level)
+}
+
+/// Reads how many connections there have been out of a whole exposition.
+///
+/// # Errors
+/// As [`read_claim`].
+pub fn read_counters(
+    body: &[u8],
+    format: Format,
+    expression: &Expression,
+) -> Result<Claim, ClaimError> {
+    read(body, format, expression, Meaning::Count)
+}
+
+fn read(
+    body: &[u8],
+    format: Format,
+    expression: &Expression,
+    meaning: Meaning,
 ) -> Result<Claim, ClaimError> {
     let mut exposition = Exposition::new(body, format);
     let mut declared = Declared::default();
@@ -55,8 +77,16 @@ pub fn read_claim(
             Err(error) => return Err(hints::malformed(body, format, error)),
         }
     }
-    declared.check(&sums, body, format)?;
-    sums.claim(expression, body, format)
+    match meaning {
+        Meaning::Count => declared.check_counters(&sums)?,
+        Meaning::Level | Meaning::Other => declared.check(&sums, body, format)?,
+    }
+    let counters = (meaning == Meaning::Count).then(|| sums.counters());
+    let claim = sums.claim(expression, body, format)?;
+    Ok(Claim {
+        counters: Vec::from_iter(counters),
+        ..claim
+    })
 }
 
 /// One series of a page.
@@ -88,7 +118,7 @@ struct Sum<'a, 'e> {
     value: f64,
     /// The metrics that have the name, whatever their labels.
     names: HashSet<Cow<'a, str>>,
-    seen: HashSet<Labels<'a>>,
+    seen: HashMap<Labels<'a>, f64>,
 }
 
 impl<'a, 'e> Sums<'a, 'e> {
@@ -97,7 +127,7 @@ impl<'a, 'e> Sums<'a, 'e> {
             term,
             value: 0.0,
             names: HashSet::new(),
-            seen: HashSet::new(),
+            seen: HashMap::new(),
         };
         Self {
             terms: expression.terms().iter().map(sum).collect(),
@@ -159,7 +189,7 @@ impl<'a, 'e> Sums<'a, 'e> {
             // Equal labels of two metrics are two series.
             labels.push((Cow::Borrowed(""), series.name.clone()));
         }
-        if !sum.seen.insert(labels) {
+        if sum.seen.insert(labels, value).is_some() {
             return Err(ClaimError::Duplicate { line });
         }
         sum.value += value;
@@ -169,6 +199,15 @@ impl<'a, 'e> Sums<'a, 'e> {
             Some(at) => self.stamps = Some(Stamps::of(at).and(self.stamps)),
         }
         Ok(())
+    }
+
+    /// Each series with its value.
+    fn counters(&self) -> Counters {
+        let terms = self.terms.iter().enumerate();
+        Counters::of(terms.flat_map(|(index, sum)| {
+            let series = sum.seen.iter();
+            series.map(move |(labels, value)| ((index, labels), *value))
+        }))
     }
 
     fn claim(
@@ -201,6 +240,7 @@ impl<'a, 'e> Sums<'a, 'e> {
                 ..stamps
             }),
             starts: Vec::from_iter(self.start),
+            counters: Vec::new(),
         })
     }
 }
@@ -264,12 +304,7 @@ impl<'a> Declared<'a> {
                     (Meaning::Count, _) => {
                         counters[usize::from(sum.term.is_added)] = Some(name.to_string());
                     }
-                    (Meaning::Other, kind) => {
-                        return Err(ClaimError::WrongType {
-                            name: hints::printable(name),
-                            kind: kind.unwrap_or(Kind::Unknown),
-                        });
-                    }
+                    (Meaning::Other, kind) => return Err(wrong_type(name, kind)),
                 }
             }
         }
@@ -280,6 +315,29 @@ impl<'a> Declared<'a> {
             }),
             _ => Ok(()),
         }
+    }
+
+    /// What goes up and down is no number of what has been.
+    fn check_counters(&self, sums: &Sums<'_, '_>) -> Result<(), ClaimError> {
+        for name in sums.terms.iter().flat_map(|sum| &sum.names) {
+            match self.meaning(name) {
+                (Meaning::Count, _) | (Meaning::Level, None | Some(Kind::Unknown)) => {}
+                (Meaning::Level, Some(_)) => {
+                    return Err(ClaimError::NoCounter {
+                        name: hints::printable(name),
+                    });
+                }
+                (Meaning::Other, kind) => return Err(wrong_type(name, kind)),
+            }
+        }
+        Ok(())
+    }
+}
+
+fn wrong_type(name: &str, kind: Option<Kind>) -> ClaimError {
+    ClaimError::WrongType {
+        name: hints::printable(name),
+        kind: kind.unwrap_or(Kind::Unknown),
     }
 }
 
@@ -376,6 +434,36 @@ mod tests {
     }
 
     #[test]
+    fn each_series_of_a_counter_is_known_again_whatever_its_place() {
+        let read = |page: &str| {
+            let expression = Expression::parse("a_total").unwrap();
+            let page = format!("# TYPE a_total counter\n{page}");
+            read_counters(page.as_bytes(), Format::Text, &expression).unwrap()
+        };
+        let earlier = read("a_total{worker=\"1\"} 7\na_total{worker=\"2\"} 3\n");
+        assert_eq!(earlier.value, 10.0);
+        let later = read("a_total{worker=\"2\"} 3\na_total{worker=\"1\"} 8\n");
+        assert!(!later.was_reset_since(&earlier));
+        let anew = read("a_total{worker=\"2\"} 9\na_total{worker=\"1\"} 2\n");
+        assert!(anew.was_reset_since(&earlier));
+    }
+
+    #[test]
+    fn a_gauge_is_no_claim_of_what_has_been() {
+        let counters = |expression: &str, page: &str| {
+            let expression = Expression::parse(expression).unwrap();
+            let claim = read_counters(page.as_bytes(), Format::Text, &expression);
+            claim.map(|claim| claim.value).map_err(|error| error.name())
+        };
+        let wrong = Err("gauge_wrong_type");
+        assert_eq!(counters("g", "# TYPE g gauge\ng 1\n"), wrong);
+        assert_eq!(counters("h_sum", "# TYPE h histogram\nh_sum 1\n"), wrong);
+        assert_eq!(counters("g", "g 1\n"), Ok(1.0));
+        let page = "# TYPE a_total counter\na_total 5\n# TYPE b_total counter\nb_total 2\n";
+        assert_eq!(counters("a_total - b_total", page), Ok(3.0));
+    }
+
+    #[test]
     fn counters_are_a_claim_only_less_one_another() {
         let page = "# TYPE accepted_total counter\naccepted_total 7\n# TYPE open gauge\nopen 4\n\
                     # TYPE closed_total counter\nclosed_total 3\n\
@@ -404,7 +492,7 @@ mod tests {
             ),
         ] {
             let error = read(Format::Text, lone, page).unwrap_err().to_string();
-            assert!(error.ends_with(said), "{error}");
+            assert!(error.contains(said), "{error}");
         }
         let alone = read(
             Format::Text,
@@ -412,7 +500,7 @@ mod tests {
             "# TYPE x_total counter\nx_total 1\n",
         );
         let said = "claim = 'x_total - NAME_OF_WHAT_ENDED'";
-        assert!(alone.unwrap_err().to_string().ends_with(said));
+        assert!(alone.unwrap_err().to_string().contains(said));
         open_metrics(
             "a_total - b_total",
             "# TYPE a counter\na_total 5\na_created 1\n# TYPE b counter\nb_total 2\n# EOF\n",

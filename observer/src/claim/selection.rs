@@ -9,7 +9,7 @@ use super::answer::read_answer;
 use super::claimed::{Claim, ClaimError};
 use super::exposition::Format;
 use super::expression::Expression;
-use super::gauge::read_claim;
+use super::gauge::{read_claim, read_counters};
 use super::json::{Path, read_json};
 use super::query::Query;
 use super::text::{Pattern, read_text};
@@ -46,8 +46,10 @@ impl Expected {
 /// What of a page is the claim.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Selection {
-    /// Series of an exposition.
+    /// Series of an exposition that say how many there are.
     Series(Expression),
+    /// Series of an exposition that say how many there have been.
+    Counters(Expression),
     /// Numbers of a JSON document.
     Nodes(Path),
     /// A number in a text.
@@ -57,6 +59,16 @@ pub enum Selection {
 }
 
 impl Selection {
+    /// The same, where the claim is what has been. In other forms than an exposition nothing says
+    /// which of the two it is.
+    #[must_use]
+    pub fn of_counters(self) -> Self {
+        match self {
+            Self::Series(expression) => Self::Counters(expression),
+            other => other,
+        }
+    }
+
     /// Reads the claim out of a whole page, which says of itself that it has the format.
     ///
     /// # Errors
@@ -64,6 +76,7 @@ impl Selection {
     pub fn read(&self, body: &[u8], format: Format) -> Result<Claim, ClaimError> {
         match self {
             Self::Series(expression) => read_claim(body, format, expression),
+            Self::Counters(expression) => read_counters(body, format, expression),
             Self::Nodes(path) => read_json(body, path),
             Self::Match(pattern) => read_text(body, pattern),
             Self::Query(query) => read_answer(body, query),
@@ -73,7 +86,7 @@ impl Selection {
     /// What a page is expected to be.
     pub(super) fn expected(&self) -> Expected {
         match self {
-            Self::Series(_) => Expected::Exposition,
+            Self::Series(_) | Self::Counters(_) => Expected::Exposition,
             Self::Nodes(_) => Expected::Json,
             Self::Match(_) => Expected::Text,
             Self::Query(_) => Expected::Answer,
@@ -83,7 +96,7 @@ impl Selection {
     /// What is fetched, where `url` is configured.
     pub(super) fn url(&self, url: &Url, deadline: Duration) -> Url {
         match self {
-            Self::Series(_) | Self::Nodes(_) | Self::Match(_) => url.clone(),
+            Self::Series(_) | Self::Counters(_) | Self::Nodes(_) | Self::Match(_) => url.clone(),
             Self::Query(query) => query.url(url, deadline),
         }
     }
@@ -92,7 +105,7 @@ impl Selection {
 impl fmt::Display for Selection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Series(expression) => expression.fmt(f),
+            Self::Series(expression) | Self::Counters(expression) => expression.fmt(f),
             Self::Nodes(path) => path.fmt(f),
             Self::Match(pattern) => pattern.fmt(f),
             Self::Query(query) => query.fmt(f),

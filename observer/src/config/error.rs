@@ -140,6 +140,12 @@ pub enum TargetProblem {
     /// A format of what always has the same.
     #[error("claim-format is of pages, and claim-query asks a Prometheus server: leave one out")]
     FormatOfQuery,
+    /// What says of a gauge how it is compared, and the claim is none.
+    #[error("{setting} is of a gauge, and claim-type is \"counter\": leave one of them out")]
+    OfGauges {
+        /// The setting and its value.
+        setting: &'static str,
+    },
     /// Several servers, whose samples may be the same.
     #[error(
         "claim-query asks one Prometheus server, and there are {count} gauge-urls: two servers may \

@@ -12,7 +12,7 @@ use super::peers::networks;
 use super::settle::Settle;
 use super::target::TargetSettings;
 use super::value::{HttpUrl, Name, Netns, Percent, Span, Text};
-use super::{Bound, Counts, MAX_GAUGE_URLS, Source, Target};
+use super::{Bound, ClaimType, Counts, MAX_GAUGE_URLS, Source, Target};
 use crate::claim::{Access, Authorization, Freshness, MAX_AGE, MAX_AGE_OF_SAMPLE, Selection};
 
 const INTERVAL: Duration = Duration::from_secs(5);
@@ -59,6 +59,7 @@ impl TargetSettings {
             claim_path,
             claim_pattern,
             claim_query,
+            claim_type,
             counts,
             ignore_peers,
             bound,
@@ -94,7 +95,11 @@ impl TargetSettings {
             pattern: claim_pattern,
             query: claim_query,
         };
-        let claim = selection(claim_format, said)?;
+        let claim_type = claim_type.unwrap_or(ClaimType::Gauge);
+        let mut claim = selection(claim_format, said)?;
+        if claim_type == ClaimType::Counter {
+            claim = claim.of_counters();
+        }
         check_server(&claim, &gauge_url)?;
         let claim_command = command(claim_command, claim_user, !gauge_url.is_empty(), &claim)?;
         let authorization = match (bearer_token_file, username, password_file) {
@@ -117,6 +122,17 @@ impl TargetSettings {
         };
         let written = settle.map_or(Settle::DEFAULT, |Text(settle)| settle);
         let settle = written.longest();
+        let bound = bound.unwrap_or(Bound::Exact);
+        if claim_type == ClaimType::Counter {
+            let of_gauges = [
+                ("claim-query", matches!(claim, Selection::Query(_))),
+                ("bound = \"at-most\"", bound == Bound::AtMost),
+                ("settle = \"auto\"", written == Settle::Auto),
+            ];
+            if let Some((setting, _)) = of_gauges.into_iter().find(|(_, is_set)| *is_set) {
+                return Err(TargetProblem::OfGauges { setting });
+            }
+        }
         Ok(Target {
             name: name.map_or_else(|| listen.name(), |Text(Name(name))| name),
             source,
@@ -134,9 +150,10 @@ impl TargetSettings {
                 ahead: settle,
             },
             claim,
+            claim_type,
             counts,
             ignore_peers: networks(ignore_peers.unwrap_or_default())?,
-            bound: bound.unwrap_or(Bound::Exact),
+            bound,
             interval,
             settle,
             learns_settle: written == Settle::Auto,

@@ -14,7 +14,7 @@ use super::listen::WrittenListen;
 use super::peers::Peers;
 use super::settle::Settle;
 use super::value::{HttpUrl, Name, Netns, Percent, Span, Text, Within, one_or_more};
-use super::{Bound, ClaimFormat, Counts};
+use super::{Bound, ClaimFormat, ClaimType, Counts};
 use crate::claim::{Expression, Path, Pattern, Query, Selector, User};
 
 /// From 10 ms, below which a check says nothing new, to an hour. Unit of the bounds: ms.
@@ -126,6 +126,10 @@ pub struct TargetSettings {
         allow_hyphen_values = true
     )]
     pub claim_query: Option<Text<Query>>,
+    /// Whether the claim says how many connections there are, or how many were opened so far
+    /// [default: gauge]
+    #[arg(long, env = "OBSERVER_CLAIM_TYPE", help_heading = "Target")]
+    pub claim_type: Option<ClaimType>,
     /// What the gauge claims to count [default: websocket]
     #[arg(long, env = "OBSERVER_COUNTS", help_heading = "Target")]
     pub counts: Option<Counts>,
@@ -247,6 +251,7 @@ impl TargetSettings {
             ("claim-path", self.claim_path.is_some()),
             ("claim-pattern", self.claim_pattern.is_some()),
             ("claim-query", self.claim_query.is_some()),
+            ("claim-type", self.claim_type.is_some()),
             ("counts", self.counts.is_some()),
             ("ignore-peers", self.ignore_peers.is_some()),
             ("bound", self.bound.is_some()),

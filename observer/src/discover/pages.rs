@@ -121,7 +121,7 @@ pub(super) fn candidates(url: &Url, scrape: &Scrape) -> Vec<Candidate> {
 fn by_recipe(url: &Url, scrape: &Scrape, recipe: &'static Recipe) -> Option<Candidate> {
     let target = recipe.read();
     let key = match &target.claim {
-        Selection::Series(_) => "claim",
+        Selection::Series(_) | Selection::Counters(_) => "claim",
         Selection::Nodes(_) => "claim-path",
         Selection::Match(_) => "claim-pattern",
         Selection::Query(_) => return None,

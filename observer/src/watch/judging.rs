@@ -12,20 +12,16 @@ use std::{
 use tokio::{sync::mpsc, time::timeout_at};
 
 use super::{
-    dumps::Listeners,
-    endpoints::Together,
-    health::REST,
-    lock,
-    target::{State, Target},
+    dumps::Listeners, endpoints::Together, health::REST, lock, state::State, target::Target,
     unheard::Heard,
 };
 use crate::{
     check::{
-        Allowance, Blind, Claimed, Facts, Finding, Interval, Likely, Measured, Record, Rule,
-        Sample, Shape, Slack, Verdict, Window, is_restart, is_same_start,
+        Allowance, Blind, Facts, Finding, Interval, Opened, Record, Rule, Sample, Shape, Verdict,
+        Window,
     },
     claim::{Outcome, Reading},
-    config::{Bound, Counts as Counted},
+    config::{ClaimType, Counts as Counted},
 };
 
 /// How long a check waits for a comparison of the witnesses before it is left unsettled.
@@ -44,6 +40,8 @@ struct Observed {
     held: Option<u64>,
     heard: Heard,
     subflows: u64,
+    /// What was opened in the window, where the claim counts that.
+    opened: Option<Opened>,
     /// The samples on both sides of the window, and how many connections came and went in it.
     samples: Option<(Sample, Sample, u64)>,
     /// The epoch of these samples.
@@ -92,7 +90,10 @@ impl Target {
         // It dumps sockets, which blocks for as long as there are some.
         let observed = tokio::task::block_in_place(|| {
             let mut observed = self.observe(reading, settle);
-            observed.subflows = self.subflows(&observed);
+            match self.config.claim_type {
+                ClaimType::Gauge => observed.subflows = self.subflows(&observed),
+                ClaimType::Counter => observed.opened = self.opened(&observed),
+            }
             observed
         });
         let judged = self.weigh_compared(&observed).await;
@@ -140,6 +141,7 @@ impl Target {
             epoch: state.epoch,
             heard,
             subflows: 0,
+            opened: None,
             listeners,
             reading,
         }
@@ -164,7 +166,9 @@ impl Target {
             (state.listened, known)
         };
         let is_beyond = match &reading.outcome {
-            Outcome::Claimed(claim) => claim.value > known as f64,
+            Outcome::Claimed(claim) => {
+                self.config.claim_type == ClaimType::Gauge && claim.value > known as f64
+            }
             Outcome::Down(_) | Outcome::Missing(_) => false,
         };
         if let Some((heard, then, took)) = last
@@ -197,6 +201,17 @@ impl Target {
             }
             _ => 0,
         }
+    }
+
+    /// What was opened in the window; nothing where that is not known.
+    fn opened(&self, observed: &Observed) -> Option<Opened> {
+        let (before, after, _) = observed.samples?;
+        let subflows = self.endpoints.subflows_so_far().ok()?;
+        Some(Opened {
+            before,
+            after,
+            subflows,
+        })
     }
 
     /// Judges a check, after a comparison of the witnesses where it takes one.
@@ -232,24 +247,27 @@ impl Target {
                 subflows: observed.subflows,
             },
         });
-        let bounded = |interval: Interval| match self.config.bound {
-            Bound::Exact => interval,
-            Bound::AtMost => interval.at_most(),
-        };
         let measured = samples
             .zip(window)
-            .map(|((before, after, young), window)| Measured {
-                interval: bounded(Interval::between(&before, &after, young).with(window.allowance)),
-                counts: window.after,
-                allowance: window.allowance,
+            .and_then(|((before, after, young), window)| {
+                let interval = Interval::between(&before, &after, young);
+                state.measure(
+                    self.config.bound,
+                    interval,
+                    &window,
+                    observed.opened.as_ref(),
+                )
             });
+        let is_first = state.openings.is_some() && observed.opened.is_some() && measured.is_none();
         let claim = match &reading.outcome {
             Outcome::Claimed(claim) => Ok(claim.value as i64),
             Outcome::Down(_) => Err(Blind::TargetDown),
             Outcome::Missing(_) => Err(Blind::ClaimMissing),
         };
         let finding = state.judge.judge(&Facts {
-            blind: self.blindness(observed, state, &trust),
+            blind: self
+                .blindness(observed, state, &trust)
+                .or((is_first && claim.is_ok()).then_some(Blind::FirstReading)),
             claim,
             measured,
             read: reading.started,
@@ -292,6 +310,7 @@ impl Target {
             listeners,
             held,
             heard,
+            opened,
             ..
         } = observed;
         let Judged {
@@ -300,9 +319,10 @@ impl Target {
             window,
         } = judged;
         let state = &mut *lock(&self.state);
-        let counted = window
-            .zip(held)
-            .filter(|_| self.config.bound == Bound::Exact);
+        let counted = window.zip(held).filter(|_| self.config.is_level());
+        if let (Some(opened), Some(window)) = (opened, window) {
+            state.note_opened(&reading.outcome, &finding, interval, &opened, &window);
+        }
         let likely = state.learn(&finding, &reading, counted);
         state.settling.note(&finding, likely.as_ref());
         let last = &mut state.last;
@@ -326,7 +346,9 @@ impl Target {
         state.history.push(record);
         last.record = Some(record);
         last.shape = match finding.verdict {
-            Verdict::Over | Verdict::Under => Shape::of(&state.history),
+            Verdict::Over | Verdict::Under if self.config.claim_type == ClaimType::Gauge => {
+                Shape::of(&state.history)
+            }
             _ => None,
         };
         let was_unexplained = last.is_unexplained();
@@ -344,54 +366,5 @@ impl Target {
         for (count, verdict) in last.checks.iter_mut().zip(Verdict::ALL) {
             *count += u64::from(verdict == finding.verdict);
         }
-    }
-}
-
-impl State {
-    /// Forgets the samples of another epoch: their counts do not add up with those of this one.
-    pub(super) fn note_epoch(&mut self, epoch: u64) {
-        if self.epoch != epoch {
-            self.epoch = epoch;
-            self.samples.clear();
-            self.learner.clear();
-            self.settling.forget();
-        }
-    }
-
-    /// What is likely after a check. With its window, how many connections the service held then.
-    fn learn(
-        &mut self,
-        finding: &Finding,
-        reading: &Reading,
-        counted: Option<(Window, u64)>,
-    ) -> Option<Likely> {
-        let claim = match &reading.outcome {
-            Outcome::Claimed(claim) => Some(claim.value as i64),
-            Outcome::Down(_) | Outcome::Missing(_) => None,
-        };
-        let claimed = claim.zip(counted).map(|(claim, (window, held))| Claimed {
-            claim,
-            moment: reading.started + reading.duration() / 2,
-            samples: &self.samples,
-            slack: Slack::of(&window.after, window.allowance, held),
-        });
-        self.learner.note(finding, claimed.as_ref())
-    }
-
-    /// Whether the service is another one than when there last was one, by its listening sockets or
-    /// by what its pages say of their processes.
-    fn note_service(&mut self, listeners: Option<&Listeners>, outcome: &Outcome) -> bool {
-        let mut is_restarted = false;
-        if let Some(now) = listeners.filter(|now| !now.cookies.is_empty()) {
-            is_restarted |= is_restart(&self.listening, &now.cookies, u64::eq);
-            self.listening.clone_from(&now.cookies);
-        }
-        if let Outcome::Claimed(claim) = outcome
-            && !claim.starts.is_empty()
-        {
-            is_restarted |= is_restart(&self.starts, &claim.starts, is_same_start);
-            self.starts.clone_from(&claim.starts);
-        }
-        is_restarted
     }
 }

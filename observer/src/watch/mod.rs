@@ -49,6 +49,7 @@ mod place;
 mod reconcile;
 mod sampler;
 mod start;
+mod state;
 mod subflows;
 mod surveyor;
 pub mod target;

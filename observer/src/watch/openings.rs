@@ -10,7 +10,11 @@
 //! | go out over TCP | `ActiveOpens` | all that are begun, to any address, from the namespace |
 //! | come in at a Unix socket | inode numbers | every new socket and pipe of the host, and more |
 
-use std::{fs::File, io, os::unix::fs::FileExt as _};
+use std::{
+    fs::{self, File},
+    io,
+    os::unix::fs::FileExt as _,
+};
 
 use super::inodes::Inodes;
 use crate::{config::Listen, netns::NetworkNamespace};
@@ -145,16 +149,29 @@ impl Snmp {
         let mut page = vec![0; 16 * 1024];
         let length = self.0.read_at(&mut page, 0)?;
         let page = String::from_utf8_lossy(&page[..length]);
-        let mut tcp = page.lines().filter_map(|line| line.strip_prefix("Tcp: "));
-        let (names, values) = (tcp.next(), tcp.next());
-        names
-            .unwrap_or_default()
-            .split(' ')
-            .zip(values.unwrap_or_default().split(' '))
-            .find(|(name, _)| *name == wanted)
-            .and_then(|(_, value)| value.parse().ok())
+        value(&page, "Tcp: ", wanted)
             .ok_or_else(|| io::Error::other(format!("/proc/net/snmp has no {wanted}")))
     }
+}
+
+/// The counter of that name, in the group that has this prefix.
+fn value(page: &str, group: &str, wanted: &str) -> Option<u64> {
+    let mut lines = page.lines().filter_map(|line| line.strip_prefix(group));
+    let (names, values) = (lines.next()?, lines.next()?);
+    let mut counters = names.split(' ').zip(values.split(' '));
+    let (_, value) = counters.find(|(name, _)| *name == wanted)?;
+    value.parse().ok()
+}
+
+/// MPTCP subflows that were added to connections of a network namespace so far, by the peers and by
+/// the host: `MPJoinAckRx` and `MPJoinSynAckRx` of `net/mptcp/mib.c`. None where there is no MPTCP.
+///
+/// # Errors
+/// When the namespace cannot be entered, or does not tell.
+pub(super) fn subflows_so_far(netns: &NetworkNamespace) -> io::Result<u64> {
+    let page = netns.run(|| fs::read_to_string("/proc/thread-self/net/netstat"))?;
+    let added = ["MPJoinAckRx", "MPJoinSynAckRx"].map(|name| value(&page, "MPTcpExt: ", name));
+    Ok(added.into_iter().flatten().sum())
 }
 
 #[cfg(test)]
@@ -168,6 +185,15 @@ mod tests {
             after,
             seen,
         }
+    }
+
+    #[test]
+    fn a_counter_is_that_of_its_group_and_name() {
+        let page = "TcpExt: A B\nTcpExt: 1 2\nMPTcpExt: B MPJoinAckRx\nMPTcpExt: 3 4\n";
+        assert_eq!(value(page, "MPTcpExt: ", "MPJoinAckRx"), Some(4));
+        assert_eq!(value(page, "TcpExt: ", "B"), Some(2));
+        assert_eq!(value(page, "TcpExt: ", "MPJoinAckRx"), None);
+        assert_eq!(value("TcpExt: A\n", "TcpExt: ", "A"), None);
     }
 
     #[test]

@@ -8,6 +8,7 @@
 use super::{
     endpoint::{Endpoint, WitnessError},
     endpoints::Endpoints,
+    openings,
 };
 
 impl Endpoint {
@@ -25,6 +26,18 @@ impl Endpoint {
 }
 
 impl Endpoints {
+    /// Subflows that were opened in the network namespace so far, for whatever program, both ways.
+    ///
+    /// # Errors
+    /// When it is not there, or does not tell.
+    pub(super) fn subflows_so_far(&self) -> Result<u64, WitnessError> {
+        let Some(endpoint) = self.iter().next() else {
+            return Ok(0);
+        };
+        let place = endpoint.place()?;
+        Ok(openings::subflows_so_far(&place.namespace)?)
+    }
+
     /// Those of all of them.
     ///
     /// # Errors

@@ -8,16 +8,13 @@ use std::{
 use tokio::sync::{Notify, mpsc};
 
 use super::{
-    close_look::CloseLook, endpoint::WitnessError, endpoints::Endpoints, judging::COMPARED_WITHIN,
-    kernel::Kernel, lock, observation::Observation, sampler::Bell, unheard::Heard,
+    close_look::CloseLook, endpoint::WitnessError, endpoints::Endpoints, kernel::Kernel, lock,
+    observation::Observation, sampler::Bell, state::State,
 };
 use crate::{
-    check::{
-        ClosingSockets, Confirmation, Glance, History, Judge, Learner, Lives, Record, Rules,
-        Sample, Samples, Settling, Suspects, TooWide, pause_before_recheck,
-    },
+    check::{Glance, Lives, Record, Sample, Suspects, pause_before_recheck},
     claim::{Claimant, Reading},
-    config::{self, Bound, Counts as Counted},
+    config::{self, Counts as Counted},
 };
 
 /// Most readings that wait for their window to end; at most one a check, so `settle` bounds it.
@@ -46,63 +43,12 @@ pub struct Target {
     pub(super) unexplained: Notify,
 }
 
-/// What changes of a target.
-pub(super) struct State {
-    pub(super) samples: Samples,
-    pub(super) epoch: u64,
-    pub(super) judge: Judge,
-    pub(super) learner: Learner,
-    pub(super) settling: Settling,
-    pub(super) closing: ClosingSockets,
-    /// The cookies of the sockets that listened when there last were any.
-    pub(super) listening: Vec<u64>,
-    /// When the processes of the claim's pages were started, as they last said.
-    pub(super) starts: Vec<f64>,
-    pub(super) history: History,
-    /// What the last look found of sockets that were not heard, when it began and how long it took.
-    pub(super) listened: Option<(Heard, Instant, Duration)>,
-    pub(super) last: Observation,
-}
-
 impl Target {
     /// A target of which nothing is known yet.
     #[must_use]
     pub fn new(config: config::Target, endpoints: Endpoints, kernel: Arc<Kernel>) -> Self {
-        // The window of a check, which time stamps put into the past, the time until it is decided,
-        // and some slack.
-        let slack = config.freshness.age + COMPARED_WITHIN + Duration::from_secs(5);
-        let keep = config.settle * 2 + config.scrape_timeout + slack;
-        let rules = Rules {
-            confirmation: Confirmation {
-                checks: config.confirm,
-                time: config.confirm_for,
-            },
-            too_wide: TooWide {
-                share: match config.bound {
-                    Bound::Exact => config.too_wide,
-                    // Whatever it says below the most is right, by what it was declared to be.
-                    Bound::AtMost => f64::INFINITY,
-                },
-                has_kinds: config.counts == Counted::Websocket,
-            },
-        };
         Self {
-            state: Mutex::new(State {
-                samples: Samples::new(keep),
-                epoch: 0,
-                judge: Judge::new(rules),
-                learner: Learner::new(config.settle),
-                settling: match config.learns_settle {
-                    true => Settling::learning(config.settle),
-                    false => Settling::declared(config.settle),
-                },
-                closing: ClosingSockets::default(),
-                listening: Vec::new(),
-                starts: Vec::new(),
-                history: History::default(),
-                listened: None,
-                last: Observation::none(config.settle),
-            }),
+            state: Mutex::new(State::new(&config)),
             config,
             endpoints,
             kernel,
@@ -230,7 +176,7 @@ impl Target {
         };
         let longest = self.config.interval / 2;
         let planned = CloseLook::plan(&lags, due, rate, LONGEST_BEAT, longest);
-        let Some((look, read)) = planned.filter(|_| self.config.bound == Bound::Exact) else {
+        let Some((look, read)) = planned.filter(|_| self.config.is_level()) else {
             return due;
         };
         sampler.look(self, look);

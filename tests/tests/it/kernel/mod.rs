@@ -12,6 +12,7 @@ mod ignored;
 mod lagging;
 mod moving;
 mod namespace;
+mod openings;
 mod orphans;
 mod outgoing;
 mod overlapping;
