@@ -28,8 +28,8 @@ pub struct SuspectsReport {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct SuspectReport {
     /// `phantom`: the service lists it, the kernel does not have it; `uncounted`: the other way
-    /// round; `held`: its peer has gone; `unaccepted`: it waits in the accept queue; `silent`:
-    /// nothing came from its peer for long.
+    /// round; `held`: its peer has gone; `unaccepted`: it waits in the accept queue; `unanswered`: the
+    /// service has sent nothing yet; `silent`: nothing came from its peer for long.
     pub kind: Word,
     /// The peer's address and port.
     pub peer: String,
@@ -120,6 +120,10 @@ pub(super) fn in_words(suspects: &Suspects) -> String {
         (Kind::Phantom, "listed by the service and not open"),
         (Kind::Uncounted, "open and not listed by the service"),
         (Kind::Unaccepted, "not accepted by the service"),
+        (
+            Kind::Unanswered,
+            "not answered by the service, so that no handshake is done",
+        ),
     ] {
         let count = suspects.count(kind);
         if count == 0 {

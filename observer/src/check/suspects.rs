@@ -45,6 +45,8 @@ pub struct Seen {
     pub is_held: bool,
     /// Whether the service has accepted it.
     pub is_accepted: bool,
+    /// Whether it has sent anything: before that, no handshake of a protocol is done.
+    pub is_answered: bool,
     /// Its class, where one is known.
     pub class: Option<&'static str>,
     /// Its TCP state, as `ss` names it.
@@ -67,17 +69,21 @@ pub enum Kind {
     Held,
     /// The kernel has it, and the service has not accepted it for more than `settle`.
     Unaccepted,
+    /// The service has not sent anything for more than `settle`: the protocol's own handshake is not
+    /// done, and a gauge that counts from its end lacks it.
+    Unanswered,
     /// Nothing came from its peer for long: it may be gone.
     Silent,
 }
 
 impl Kind {
     /// All of them, in the order in which they are listed.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Phantom,
         Self::Uncounted,
         Self::Held,
         Self::Unaccepted,
+        Self::Unanswered,
         Self::Silent,
     ];
 
@@ -89,6 +95,7 @@ impl Kind {
             Self::Uncounted => "uncounted",
             Self::Held => "held",
             Self::Unaccepted => "unaccepted",
+            Self::Unanswered => "unanswered",
             Self::Silent => "silent",
         }
     }
@@ -179,9 +186,14 @@ impl Suspects {
 
     /// The kernel's own candidates, of two lists with at least `settle` between them. A counted
     /// socket is silent when nothing came from its peer for `silent_after`: of that the later list
-    /// tells by itself.
+    /// tells by itself. One that was not answered is a candidate only where the gauge lacks some.
     #[must_use]
-    pub fn of_kernel(earlier: &[Seen], later: &[Seen], silent_after: Duration) -> Self {
+    pub fn of_kernel(
+        earlier: &[Seen],
+        later: &[Seen],
+        silent_after: Duration,
+        is_under: bool,
+    ) -> Self {
         let before: HashMap<u64, &Seen> = earlier.iter().map(|seen| (seen.cookie, seen)).collect();
         let mut suspects = Vec::new();
         for is in later {
@@ -192,6 +204,8 @@ impl Suspects {
                 suspects.push(is.suspect(Kind::Held));
             } else if is_counted && !is.is_accepted && was.is_some_and(|was| !was.is_accepted) {
                 suspects.push(is.suspect(Kind::Unaccepted));
+            } else if is_under && is_counted && !is.is_answered && was.is_some() {
+                suspects.push(is.suspect(Kind::Unanswered));
             } else if is_counted && is_silent {
                 suspects.push(is.suspect(Kind::Silent));
             }
@@ -313,6 +327,7 @@ mod tests {
             is_counted: IsCounted::Yes,
             is_held: false,
             is_accepted: true,
+            is_answered: true,
             class: Some("websocket"),
             state: "ESTAB",
             age: None,
@@ -400,16 +415,32 @@ mod tests {
             ..silent
         };
         let all = [closing(1), waiting, silent, Seen { cookie: 4, ..idle }];
-        let suspects = Suspects::of_kernel(&all, &all, SILENT);
+        let suspects = Suspects::of_kernel(&all, &all, SILENT, false);
         let expected = [(Kind::Held, 1), (Kind::Unaccepted, 2), (Kind::Silent, 3)];
         assert_eq!(found(&suspects), expected);
         // Not for as long as `settle`: it was in order at the first look.
         let earlier = [seen(1), seen(2)];
-        let suspects = Suspects::of_kernel(&earlier, &all[..2], SILENT);
+        let suspects = Suspects::of_kernel(&earlier, &all[..2], SILENT, false);
         assert_eq!(found(&suspects), []);
         // Silence is as long as it is, whenever it was looked at.
-        let suspects = Suspects::of_kernel(&[], &all, SILENT);
+        let suspects = Suspects::of_kernel(&[], &all, SILENT, false);
         assert_eq!(found(&suspects), [(Kind::Silent, 3)]);
+    }
+
+    #[test]
+    fn what_the_service_has_not_answered_is_suspected_where_its_gauge_lacks_some() {
+        let mute = Seen {
+            is_answered: false,
+            ..seen(1)
+        };
+        let all = [mute, seen(2)];
+        let suspects = Suspects::of_kernel(&all, &all, SILENT, true);
+        assert_eq!(found(&suspects), [(Kind::Unanswered, 1)]);
+        let suspects = Suspects::of_kernel(&all, &all, SILENT, false);
+        assert_eq!(found(&suspects), []);
+        // It has just come.
+        let suspects = Suspects::of_kernel(&all[1..], &all, SILENT, true);
+        assert_eq!(found(&suspects), []);
     }
 
     #[test]
@@ -424,7 +455,7 @@ mod tests {
         check([&[]; 2], [&[orphan]; 2], &[]);
         // It was closed after the service had listed it.
         check([&list; 2], [&[closing(1)], &[orphan]], &[]);
-        let suspects = Suspects::of_kernel(&[orphan], &[orphan], SILENT);
+        let suspects = Suspects::of_kernel(&[orphan], &[orphan], SILENT, false);
         assert_eq!(found(&suspects), []);
     }
 

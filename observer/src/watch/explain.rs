@@ -86,8 +86,12 @@ impl Target {
 
     async fn look_at_kernel(self: &Arc<Self>) -> Result<Suspects, WitnessError> {
         // The rest is no suspect of the kernel's, and there may be very many.
-        let is_held_or_waits =
-            |entry: &Entry| entry.state != TCP_ESTABLISHED || entry.holder() == Holder::AcceptQueue;
+        let is_under = self.observation().is_under();
+        let is_held_or_waits = move |entry: &Entry| {
+            entry.state != TCP_ESTABLISHED
+                || entry.holder() == Holder::AcceptQueue
+                || is_under && !is_answered(entry)
+        };
         let earlier = self.seen(is_held_or_waits).await?;
         sleep(self.config.settle).await;
         let silent_after = self.config.silent_after;
@@ -99,7 +103,8 @@ impl Target {
     }
 
     fn of_kernel(&self, [earlier, later]: &[Vec<Seen>; 2]) -> Suspects {
-        Suspects::of_kernel(earlier, later, self.config.silent_after)
+        let is_under = self.observation().is_under();
+        Suspects::of_kernel(earlier, later, self.config.silent_after, is_under)
     }
 
     /// The kernel's list of those of the target's sockets that are wanted.
@@ -138,6 +143,7 @@ fn seen(entry: &Entry, tracked: Option<&Socket>, now: Duration) -> Seen {
         is_counted: IsCounted::Doubtful,
         is_held: is_closing && holder == Holder::Process,
         is_accepted,
+        is_answered: is_answered(entry),
         class: tracked.map(|_| class.name()),
         state: state_name(entry.state),
         age: tracked
@@ -145,6 +151,11 @@ fn seen(entry: &Entry, tracked: Option<&Socket>, now: Duration) -> Seen {
             .map(|socket| since(socket.opened_at)),
         silence: entry.info.as_ref().map(Info::silence),
     }
+}
+
+/// Whether the service has sent anything; where that is not known, it is taken to have.
+fn is_answered(entry: &Entry) -> bool {
+    entry.info.as_ref().is_none_or(|info| info.bytes_sent > 0)
 }
 
 fn is_counted(

@@ -86,6 +86,13 @@ impl Observation {
         is_drift || self.held.is_some_and(|held| held > 0)
     }
 
+    /// Whether the gauge says too little, or seems to.
+    #[must_use]
+    pub fn is_under(&self) -> bool {
+        let is_drift = matches!(self.finding.verdict, Verdict::Under | Verdict::Unsettled);
+        is_drift && self.finding.drift.is_some_and(|drift| drift.sure() < 0)
+    }
+
     /// Keeps the claim of a reading, or why there is none.
     pub(super) fn note_claim(&mut self, outcome: &Outcome) {
         (self.claim, self.negative, self.failure) = match outcome {

@@ -292,6 +292,7 @@ fn suspect(suspect: &SuspectReport) -> Markup {
         "uncounted" => "in the kernel, and not listed",
         "held" => "the peer has gone",
         "unaccepted" => "nobody has accepted it",
+        "unanswered" => "the service has sent nothing",
         _ => "nothing came for long",
     };
     let span = |seconds: &Option<f64>| seconds.map(words::seconds).unwrap_or_default();

@@ -8,6 +8,7 @@ mod commanded;
 mod endings;
 mod frames;
 mod half_open;
+mod handshakes;
 mod ignored;
 mod lagging;
 mod moving;
