@@ -1,7 +1,7 @@
 //! The harness: what tests of the whole stand on.
 //!
 //! It starts the workspace's own binaries ([`process`], [`relay`], [`honest`], [`observer`]) and other
-//! people's services ([`foreign`]), makes traffic that it keeps books of ([`load`]) or that is right
+//! people's services ([`foreign`], [`packages`]), makes traffic that it keeps books of ([`load`]) or that is right
 //! to the segment ([`scripted`]), makes claims ([`claim_page`]), reads `/metrics` pages ([`scrape`])
 //! or has Prometheus do it ([`prometheus`]), looks at the kernel by other people's tools ([`ss`],
 //! [`bpf`]) and at pages by a browser ([`browser`]), listens to streams ([`events`]), waits within
@@ -23,6 +23,7 @@ pub mod http;
 pub mod liar;
 pub mod load;
 pub mod observer;
+pub mod packages;
 pub mod port;
 pub mod postgres;
 pub mod process;

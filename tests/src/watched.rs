@@ -29,6 +29,23 @@ impl Watched {
             .with("settle", &ms(200))
     }
 
+    /// A target that is written in TOML, with its name.
+    pub fn of_text(name: &'static str, text: &str) -> Self {
+        let (_, text) = text.split_once("[[target]]\n").unwrap_or_default();
+        let text = text.to_owned();
+        Self { name, text }
+    }
+
+    /// Without a setting.
+    #[must_use]
+    pub fn without(mut self, key: &str) -> Self {
+        let start = format!("{key} = ");
+        let is_other = |line: &&str| !line.starts_with(&start);
+        let lines = self.text.lines().filter(is_other);
+        self.text = lines.map(|line| format!("{line}\n")).collect();
+        self
+    }
+
     /// With a setting of its own, which replaces the one before.
     #[must_use]
     pub fn with(self, key: &str, value: &str) -> Self {
@@ -44,16 +61,10 @@ impl Watched {
 
     /// With a setting of its own that is written in TOML.
     #[must_use]
-    pub fn with_toml(mut self, key: &str, value: &str) -> Self {
-        let start = format!("{key} = ");
-        let mut text = String::new();
-        for line in self.text.lines().filter(|line| !line.starts_with(&start)) {
-            text.push_str(line);
-            text.push('\n');
-        }
-        let _ = writeln!(text, "{key} = {value}");
-        self.text = text;
-        self
+    pub fn with_toml(self, key: &str, value: &str) -> Self {
+        let mut target = self.without(key);
+        let _ = writeln!(target.text, "{key} = {value}");
+        target
     }
 }
 

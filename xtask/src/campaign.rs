@@ -22,6 +22,9 @@ const PAGE: Page = Page {
         run; `cargo xtask test` runs a share of each.\n",
 };
 
+/// The campaign that watches services which no other test needs.
+const PACKAGES: &str = "packages";
+
 /// What `cargo xtask campaign` is told.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Options {
@@ -48,7 +51,10 @@ pub(crate) fn campaign(options: &Options) -> Result<()> {
         names.join(", ")
     );
     if !options.skip_setup {
-        setup::setup(Purpose::Test)?;
+        setup::setup(match name.as_str() {
+            PACKAGES => Purpose::Services,
+            _ => Purpose::Test,
+        })?;
     }
     build_ebpf()?;
     // As they are delivered: how many connections a second a campaign makes is part of its claim.
@@ -86,7 +92,7 @@ fn run(name: &str) -> Result<()> {
 
     let mut nextest = test::nextest_command(&skips)?;
     nextest
-        .args(["--release", "--package", "tests"])
+        .args(["--release", "--workspace", "--test", "it"])
         .args(["--profile", "campaign"])
         .args(["--no-capture", "-E"])
         .arg(format!("test(/^campaigns::{name}::/)"))

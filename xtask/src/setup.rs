@@ -15,13 +15,15 @@ use crate::workspace;
 
 mod debian;
 pub(crate) mod foreign;
+mod need;
 mod needs;
 mod python_tool;
 
-pub(crate) use needs::Purpose;
-use needs::{Install, NEEDS, Need};
+pub(crate) use need::Purpose;
+use need::{Install, Need};
+use needs::NEEDS;
 use python_tool::PythonTool;
-pub(crate) use python_tool::{KOSOKU, KUBERNETES_VALIDATE};
+pub(crate) use python_tool::{ENVOY, KOSOKU, KUBERNETES_VALIDATE};
 
 /// Prints the table, and fails if something is missing.
 ///
@@ -156,7 +158,7 @@ fn install_crate(name: &str, version: &str, options: &[&str], tools: &Path) -> R
 }
 
 fn install_python(tool: &PythonTool) -> Result<()> {
-    let PythonTool { name, version } = tool;
+    let PythonTool { name, version, .. } = tool;
     make_environment(name, &tool.environment()?, &[&format!("{name}=={version}")])
 }
 

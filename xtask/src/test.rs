@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::build_ebpf::build_ebpf;
-use crate::setup::{self, KOSOKU, KUBERNETES_VALIDATE, Purpose, foreign};
+use crate::setup::{self, ENVOY, KOSOKU, KUBERNETES_VALIDATE, Purpose, foreign};
 use crate::{fuzz, kernels, orphans, tidy, workspace};
 
 /// The workspace's own lints are errors already; this adds what clippy only warns of.
@@ -181,6 +181,7 @@ pub(crate) fn nextest_command(skips: &Path) -> Result<Command> {
     nextest.env("PLUMBLINE_SKIPS", skips);
     // One that the caller names comes first.
     for (variable, tool) in [
+        ("ENVOY", &ENVOY),
         ("KOSOKU", &KOSOKU),
         ("KUBERNETES_VALIDATE", &KUBERNETES_VALIDATE),
     ] {

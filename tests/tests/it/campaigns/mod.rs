@@ -4,6 +4,7 @@
 
 mod field;
 mod opens;
+mod packages;
 mod power;
 mod precision;
 mod reloads;
