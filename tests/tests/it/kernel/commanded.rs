@@ -113,7 +113,6 @@ async fn a_command_has_a_user_of_its_own_no_rights_and_no_environment() {
         scripted("groups", &listen, "echo open: `id -G`"),
         scripted("rights", &listen, rights),
         scripted("stdin", &listen, "cat; echo open: 5"),
-        commanded("environment", &listen, &["/usr/bin/env"]).with("claim-pattern", "(.+)"),
     ])
     .await
     .expect("observer");
@@ -128,6 +127,11 @@ async fn a_command_has_a_user_of_its_own_no_rights_and_no_environment() {
             .await
             .expect(target);
     }
+    drop(observer);
+    // By itself: on a slow machine each of several commands has less time.
+    let environment = commanded("environment", &listen, &["/usr/bin/env"]);
+    let observer = Observer::start(&[environment.with("claim-pattern", "(.+)")]).await;
+    let observer = observer.expect("observer");
     let told = wait::until("the empty page", BOUND, async || {
         let report = observer.report("environment").await?;
         let failure = report["failure"].as_str().unwrap_or_default().to_owned();
