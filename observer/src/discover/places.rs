@@ -45,11 +45,7 @@ impl Place {
     /// Whether what comes to this address comes here.
     #[must_use]
     pub fn has(&self, local: SocketAddr) -> bool {
-        let serves = |listen: &TcpAddress| {
-            let is_address = |address| address == local.ip();
-            listen.port == local.port() && listen.address.is_none_or(is_address)
-        };
-        self.listen.iter().any(serves)
+        self.listen.iter().any(|listen| listen.is_of(&local))
     }
 }
 

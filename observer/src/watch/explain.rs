@@ -42,9 +42,10 @@ impl Target {
                 () = self.wanted() => {}
             }
             let began = Instant::now();
-            let is_wanted = self.observation().is_unexplained();
+            let observation = self.observation();
+            let (is_wanted, is_under) = (observation.is_unexplained(), observation.is_under());
             let lister = lister.as_mut().filter(|_| is_wanted);
-            match self.look(lister).await {
+            match self.look(lister, is_under).await {
                 Ok(suspects) => self.suspect(suspects, is_wanted),
                 // The survey of the witnesses meets the same error, and logs it.
                 Err(_) => self.endpoints.survey_soon(),
@@ -58,9 +59,13 @@ impl Target {
     }
 
     /// Takes the lists, `settle` apart.
-    async fn look(self: &Arc<Self>, lister: Option<&mut Lister>) -> Result<Suspects, WitnessError> {
+    async fn look(
+        self: &Arc<Self>,
+        lister: Option<&mut Lister>,
+        is_under: bool,
+    ) -> Result<Suspects, WitnessError> {
         let Some(lister) = lister else {
-            return self.look_at_kernel().await;
+            return self.look_at_kernel(is_under).await;
         };
         let settle = self.config.settle;
         let earlier = lister.read().await;
@@ -79,14 +84,13 @@ impl Target {
             Ok(listed) => between(&listed, &seen),
             Err(error) => Suspects {
                 failure: Some(format!("{} {}", lister.shown_url(), Chain(&error))),
-                ..self.of_kernel(&seen)
+                ..self.of_kernel(&seen, is_under)
             },
         })
     }
 
-    async fn look_at_kernel(self: &Arc<Self>) -> Result<Suspects, WitnessError> {
+    async fn look_at_kernel(self: &Arc<Self>, is_under: bool) -> Result<Suspects, WitnessError> {
         // The rest is no suspect of the kernel's, and there may be very many.
-        let is_under = self.observation().is_under();
         let is_held_or_waits = move |entry: &Entry| {
             entry.state != TCP_ESTABLISHED
                 || entry.holder() == Holder::AcceptQueue
@@ -99,11 +103,10 @@ impl Target {
             let silence = entry.info.as_ref().map(Info::silence);
             is_held_or_waits(entry) || silence > Some(silent_after)
         });
-        Ok(self.of_kernel(&[earlier, later.await?]))
+        Ok(self.of_kernel(&[earlier, later.await?], is_under))
     }
 
-    fn of_kernel(&self, [earlier, later]: &[Vec<Seen>; 2]) -> Suspects {
-        let is_under = self.observation().is_under();
+    fn of_kernel(&self, [earlier, later]: &[Vec<Seen>; 2], is_under: bool) -> Suspects {
         Suspects::of_kernel(earlier, later, self.config.silent_after, is_under)
     }
 

@@ -58,8 +58,10 @@ impl Openings {
     /// When the namespace cannot be entered, or the counter cannot be read here.
     pub(super) fn open(listen: &Listen, netns: &NetworkNamespace) -> io::Result<Self> {
         Ok(match listen {
-            Listen::Tcp(_) => Self::Snmp(Counter::PassiveOpens, Snmp::open(netns)?),
-            Listen::Outgoing(_) => Self::Snmp(Counter::ActiveOpens, Snmp::open(netns)?),
+            Listen::Tcp(_) => Self::Snmp(Counter::PassiveOpens, Snmp::open(netns, "PassiveOpens")?),
+            Listen::Outgoing(_) => {
+                Self::Snmp(Counter::ActiveOpens, Snmp::open(netns, "ActiveOpens")?)
+            }
             Listen::Unix(_) => Self::Inodes(Inodes::open()?),
         })
     }
@@ -74,12 +76,12 @@ impl Openings {
         dump: impl FnOnce() -> Result<(T, u64), E>,
     ) -> Result<(T, Moved), E> {
         let (counter, before) = match self {
-            Self::Snmp(counter, snmp) => (*counter, snmp.read(*counter)?),
+            Self::Snmp(counter, snmp) => (*counter, snmp.read()?),
             Self::Inodes(inodes) => (Counter::Inodes, inodes.at_least()?),
         };
         let (dumped, seen) = dump()?;
         let after = match self {
-            Self::Snmp(counter, snmp) => snmp.read(*counter)?,
+            Self::Snmp(_, snmp) => snmp.read()?,
             Self::Inodes(inodes) => inodes.at_most()?,
         };
         let moved = Moved {
@@ -129,28 +131,25 @@ impl Unseen {
     }
 }
 
-/// `/proc/net/snmp` of one network namespace.
-pub(super) struct Snmp(File);
+/// A counter of TCP in `/proc/net/snmp` of one network namespace.
+pub(super) struct Snmp {
+    file: File,
+    name: &'static str,
+}
 
 impl Snmp {
     /// Opens it inside the namespace; it stays that namespace's.
-    fn open(netns: &NetworkNamespace) -> io::Result<Self> {
-        netns
-            .run(|| File::open("/proc/thread-self/net/snmp"))
-            .map(Self)
+    fn open(netns: &NetworkNamespace, name: &'static str) -> io::Result<Self> {
+        let file = netns.run(|| File::open("/proc/thread-self/net/snmp"))?;
+        Ok(Self { file, name })
     }
 
-    fn read(&self, counter: Counter) -> io::Result<u64> {
-        let wanted = match counter {
-            Counter::PassiveOpens => "PassiveOpens",
-            Counter::ActiveOpens => "ActiveOpens",
-            Counter::Inodes => return Err(io::ErrorKind::Unsupported.into()),
-        };
+    fn read(&self) -> io::Result<u64> {
         let mut page = vec![0; 16 * 1024];
-        let length = self.0.read_at(&mut page, 0)?;
+        let length = self.file.read_at(&mut page, 0)?;
         let page = String::from_utf8_lossy(&page[..length]);
-        value(&page, "Tcp: ", wanted)
-            .ok_or_else(|| io::Error::other(format!("/proc/net/snmp has no {wanted}")))
+        value(&page, "Tcp: ", self.name)
+            .ok_or_else(|| io::Error::other(format!("/proc/net/snmp has no {}", self.name)))
     }
 }
 

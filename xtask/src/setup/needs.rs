@@ -309,25 +309,8 @@ pub(crate) const NEEDS: &[Need] = &[
         name: "services of Debian",
         why: "campaign packages: databases, brokers, proxies, name servers, and their exporters",
         purpose: Purpose::Services,
-        is_here: || SERVICES.iter().all(|command| has(command)),
-        install: Install::Packages(&[
-            "caddy",
-            "dnsdist",
-            "docker-registry",
-            "libmemcached-tools",
-            "mariadb-server",
-            "memcached",
-            "pdns-recursor",
-            "pgbouncer",
-            "prometheus-mysqld-exporter",
-            "prometheus-postgres-exporter",
-            "prometheus-redis-exporter",
-            "prosody",
-            "rabbitmq-server",
-            "redis-server",
-            "varnish",
-            "victoria-metrics",
-        ]),
+        is_here: || SERVICES.iter().all(|package| has(command_of(package))),
+        install: Install::Packages(SERVICES),
         elsewhere: "none: what is not there is skipped",
     },
     Need {
@@ -340,15 +323,15 @@ pub(crate) const NEEDS: &[Need] = &[
     },
 ];
 
-/// A command of each of the services that a campaign watches.
+/// Packages of the services that a campaign watches, and of their exporters.
 const SERVICES: &[&str] = &[
     "caddy",
     "dnsdist",
     "docker-registry",
-    "memcstat",
-    "mariadbd",
+    "libmemcached-tools",
+    "mariadb-server",
     "memcached",
-    "pdns_recursor",
+    "pdns-recursor",
     "pgbouncer",
     "prometheus-mysqld-exporter",
     "prometheus-postgres-exporter",
@@ -356,9 +339,20 @@ const SERVICES: &[&str] = &[
     "prosody",
     "rabbitmq-server",
     "redis-server",
-    "varnishd",
+    "varnish",
     "victoria-metrics",
 ];
+
+/// A command of such a package: most are called as it is.
+fn command_of(package: &'static str) -> &'static str {
+    match package {
+        "libmemcached-tools" => "memcstat",
+        "mariadb-server" => "mariadbd",
+        "pdns-recursor" => "pdns_recursor",
+        "varnish" => "varnishd",
+        other => other,
+    }
+}
 
 fn has(command: &str) -> bool {
     find_command(command).is_some()
