@@ -151,6 +151,18 @@ impl Scripted {
         Ok(Pair { client, server })
     }
 
+    /// So many of them, one after the other.
+    ///
+    /// # Errors
+    /// As of [`Self::pair`].
+    pub async fn pairs(&self, count: usize) -> Result<Vec<Pair>> {
+        let mut pairs = Vec::new();
+        for _ in 0..count {
+            pairs.push(self.pair().await?);
+        }
+        Ok(pairs)
+    }
+
     /// As [`Self::pair`], and the server has sent `segments`.
     ///
     /// # Errors

@@ -36,11 +36,7 @@ impl Scene {
     }
 
     async fn connect(&self, count: usize) -> Vec<Pair> {
-        let mut pairs = Vec::new();
-        for _ in 0..count {
-            pairs.push(self.database.pair().await.expect("connect"));
-        }
-        pairs
+        self.database.pairs(count).await.expect("connect")
     }
 
     /// With a drift of at least so many, or at most where it is negative.
