@@ -17,6 +17,7 @@ use rustix::process::{Pid, kill_process};
 use tempfile::TempDir;
 
 use crate::cable::{self, Cable};
+use crate::gallery::Liar;
 use crate::port::free_address;
 use crate::process::{Process, Signal};
 
@@ -161,23 +162,14 @@ impl Service {
     /// It or its backend does not come up; the text has the log.
     pub async fn haproxy(limit: u32) -> Result<Self> {
         let (public, management) = (free_address()?, free_address()?);
-        let (backend, unused) = (free_address()?, free_address()?);
-        let mut relay = Process::spawn(
-            "liar_half_open",
-            [
-                format!("--public-address={backend}"),
-                format!("--management-address={unused}"),
-            ],
-        )?;
-        let listens = format!("http://{unused}/metrics");
-        relay.wait_for_url(&listens, BOUND).await?;
+        let relay = Liar::start("half_open", &[]).await?;
 
         let folder = tempfile::tempdir().context("make a temporary directory")?;
         let file = folder.path().join("haproxy.cfg");
         let text = HAPROXY
             .replace("PUBLIC", &public.to_string())
             .replace("MANAGEMENT", &management.to_string())
-            .replace("BACKEND", &backend.to_string())
+            .replace("BACKEND", &relay.public.to_string())
             .replace("LIMIT", &limit.to_string());
         std::fs::write(&file, text).context("write HAProxy's configuration")?;
         let mut command = Command::new("haproxy");
@@ -197,7 +189,7 @@ impl Service {
             process,
             command,
             ready: url,
-            _beside: vec![relay],
+            _beside: vec![relay.process],
             _folder: Some(folder),
             _cable: None,
         };

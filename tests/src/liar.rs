@@ -1,9 +1,10 @@
 //! What lying servers have in common: a real WebSocket echo server with a gauge on a page of its own.
 //!
-//! Each `src/bin/liar_*.rs` is one bug from the field, as people write it; all that is not the bug
+//! Each module of `src/bin/liar` is one bug from the field, as people write it; all that is not the bug
 //! is here, and honest. The product has no switch that makes it lie: these are test programs.
 
 use std::collections::BTreeMap;
+use std::env;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -32,6 +33,12 @@ pub struct Ports {
     /// Where `/metrics` is.
     #[arg(long, default_value = "127.0.0.1:9090")]
     pub management_address: SocketAddr,
+}
+
+/// The arguments behind the liar's name.
+#[must_use]
+pub fn arguments<A: Parser>() -> A {
+    A::parse_from(env::args().skip(1))
 }
 
 /// The gauge `active_connections`.

@@ -12,7 +12,8 @@ use crate::crowd::{Crowd, open_account};
 use crate::services::{self, Interrupt, Ports, Service, listen_arguments, wait_for};
 use crate::verdict::{Verdict, answers, client, fetch_verdict};
 
-const LIAR: &str = "liar_no_decrement_on_abort";
+/// Of the program `liar`.
+const LIAR: &str = "no_decrement_on_abort";
 
 /// Programs that were just built start within this on a busy machine.
 const START_BOUND: Duration = Duration::from_secs(30);
@@ -65,7 +66,9 @@ fn lying(client: &Agent, interrupt: &Interrupt) -> Result<()> {
         "\nA lying server, which never decrements on abort: port {}",
         ports.public
     );
-    let mut server = Service::start(LIAR, &listen_arguments(&ports))?;
+    let mut arguments = vec![LIAR.to_owned()];
+    arguments.extend(listen_arguments(&ports));
+    let mut server = Service::start("liar", &arguments)?;
     let mut observer = watch(client, interrupt, &ports, &mut server)?;
 
     let mut crowd = Crowd::new(ports.public);

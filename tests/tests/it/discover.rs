@@ -72,12 +72,11 @@ async fn the_gauge_of_a_service_among_others_is_found_and_agrees() {
     for port in [3000, 4000] {
         let [public, management] = [port, port + 1].map(|port| format!("{}:{port}", cable.there));
         let arguments = [
+            "half_open".to_owned(),
             format!("--public-address={public}"),
             format!("--management-address={management}"),
         ];
-        let mut service = cable
-            .spawn_there("liar_half_open", &arguments)
-            .expect("start it");
+        let mut service = cable.spawn_there("liar", &arguments).expect("start it");
         let url = format!("http://{management}/metrics");
         service.wait_for_url(&url, BOUND).await.expect("it is up");
         services.push(service);

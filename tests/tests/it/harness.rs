@@ -1,30 +1,18 @@
 //! The harness, tested: its failures included.
 
-use std::net::SocketAddr;
 use std::process::Command;
 use std::time::Duration;
 
+use tests::gallery::Liar;
 use tests::load::{Books, Crowd, Ending, Kind, Target};
 use tests::process::{Process, Signal};
-use tests::{port, scrape, wait};
+use tests::{scrape, wait};
 
 const BOUND: Duration = Duration::from_secs(10);
 
-/// The lying server on ports of its own, its public address, and its metrics page.
-async fn liar() -> (Process, SocketAddr, String) {
-    let address = || port::free_address().expect("a free port");
-    let (public, management) = (address(), address());
-    let mut liar = Process::spawn(
-        "liar_no_decrement_on_abort",
-        [
-            format!("--public-address={public}"),
-            format!("--management-address={management}"),
-        ],
-    )
-    .expect("start the liar");
-    let page = format!("http://{management}/metrics");
-    liar.wait_for_url(&page, BOUND).await.expect("it listens");
-    (liar, public, page)
+async fn liar() -> Liar {
+    let liar = Liar::start("no_decrement_on_abort", &[]).await;
+    liar.expect("start the liar")
 }
 
 async fn gauge_becomes(page: &str, expected: f64) {
@@ -37,8 +25,9 @@ async fn gauge_becomes(page: &str, expected: f64) {
 
 #[tokio::test]
 async fn the_liar_is_honest_about_clean_ends_and_lies_about_aborts() {
-    let (_liar, public, page) = liar().await;
-    let mut crowd = Crowd::new(Target::new(public, "/v1/gateway"));
+    let liar = liar().await;
+    let page = liar.page();
+    let mut crowd = Crowd::new(Target::new(liar.public, "/v1/gateway"));
     crowd.open(Kind::WebSocket, 20, 5).await.expect("open");
     gauge_becomes(&page, 20.0).await;
 
@@ -63,8 +52,8 @@ async fn the_liar_is_honest_about_clean_ends_and_lies_about_aborts() {
 
 #[tokio::test]
 async fn books_know_who_ended() {
-    let (liar, public, _page) = liar().await;
-    let mut crowd = Crowd::new(Target::new(public, "/"));
+    let liar = liar().await;
+    let mut crowd = Crowd::new(Target::new(liar.public, "/"));
     crowd.open(Kind::Http, 3, 3).await.expect("open");
     crowd.open(Kind::Tcp, 2, 1).await.expect("open");
     assert_eq!(crowd.books().open(), 5);
@@ -87,8 +76,8 @@ async fn books_know_who_ended() {
 
 #[tokio::test]
 async fn churn_is_booked_to_the_last_one() {
-    let (_liar, public, _page) = liar().await;
-    let crowd = Crowd::new(Target::new(public, "/"));
+    let liar = liar().await;
+    let crowd = Crowd::new(Target::new(liar.public, "/"));
     for (kind, ending) in [(Kind::Http, Ending::Fin), (Kind::Tcp, Ending::Reset)] {
         crowd.churn(kind, ending, 500, 16).await.expect("churn");
     }
@@ -181,8 +170,8 @@ mod heavy {
 
     #[tokio::test(flavor = "multi_thread")]
     async fn churn_goes_beyond_one_address_of_ports() {
-        let (_liar, public, _page) = liar().await;
-        let crowd = Crowd::new(Target::new(public, "/"));
+        let liar = liar().await;
+        let crowd = Crowd::new(Target::new(liar.public, "/"));
         // One source address has 28,232 ephemeral ports by default, each held for a minute after.
         let churned = crowd.churn(Kind::Http, Ending::Fin, 40_000, 64).await;
         churned.expect("no port runs out");

@@ -36,12 +36,7 @@ async fn scene() -> Option<Scene> {
         return None;
     }
     // Its cache is filled anew when a verdict has long been given.
-    Scene::start_with(
-        "liar_stale_cache",
-        &["--refresh=10".to_owned()],
-        "websocket",
-    )
-    .await
+    Scene::start_with("stale_cache", &["--refresh=10".to_owned()], "websocket").await
 }
 
 /// Waits until the API says so, and then the terminal what the API says.

@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 use anyhow::ensure;
 use serde_json::json;
 use tests::claim_page::ClaimPage;
+use tests::gallery::Liar;
 use tests::load::{Crowd, Ending, Kind, Target};
 use tests::observer::{BOUND, Checks, Observer, Watched};
-use tests::port::{self, free_address};
-use tests::process::Process;
+use tests::port;
 use tests::scripted::Scripted;
 use tests::{campaign, kernel_or_skip, wait};
 
@@ -38,22 +38,10 @@ async fn nothing_is_lost_while_targets_come_and_go() {
     if !kernel_or_skip() {
         return;
     }
-    let (public, management) = (free_address(), free_address());
-    let (public, management) = (public.expect("a port"), management.expect("a port"));
-    let mut service = Process::spawn(
-        "liar_to_order",
-        [
-            format!("--public-address={public}"),
-            format!("--management-address={management}"),
-        ],
-    )
-    .expect("start the service");
-    let page = format!("http://{management}/metrics");
-    service
-        .wait_for_url(&page, BOUND)
-        .await
-        .expect("it listens");
-    let stays = Watched::new("stays", &format!(":{}", public.port()), &page)
+    let service = Liar::start("to_order", &[]).await;
+    let service = service.expect("start the service");
+    let public = service.public;
+    let stays = Watched::new("stays", &service.listen(), &service.page())
         .with("counts", "established")
         .with("too-wide", "1000000%");
 

@@ -4,11 +4,11 @@ use std::net::Ipv4Addr;
 
 use anyhow::Result;
 use tests::foreign::{self, Manner, Service};
+use tests::gallery::Liar;
 use tests::honest::Honest;
 use tests::load::{Kind, Target};
-use tests::observer::{BOUND, Watched};
-use tests::port::free_address;
-use tests::process::{Process, Signal};
+use tests::observer::Watched;
+use tests::process::Signal;
 
 /// A service with everything that may be done to it.
 pub(super) struct Subject {
@@ -21,7 +21,7 @@ pub(super) struct Subject {
 
 pub(super) enum Running {
     Relay(Box<Honest>),
-    Late(Process, Vec<String>),
+    Late(Box<Liar>),
     Foreign(Box<Service>),
 }
 
@@ -39,22 +39,14 @@ impl Subject {
 
     /// Honest, and so late in everything. Unit: ms.
     pub(super) async fn late(name: &'static str, lag: u64) -> Result<Self> {
-        let (public, management) = (free_address()?, free_address()?);
-        let arguments = vec![
-            format!("--public-address={public}"),
-            format!("--management-address={management}"),
-            format!("--lag={lag}"),
-        ];
-        let mut process = Process::spawn("liar_to_order", &arguments)?;
-        let page = format!("http://{management}/metrics");
-        process.wait_for_url(&page, BOUND).await?;
-        let listen = format!(":{}", public.port());
+        let service = Liar::start("to_order", &[format!("--lag={lag}")]).await?;
         Ok(Self {
             name,
-            running: Running::Late(process, arguments),
-            clients: Target::new(public, "/"),
+            clients: Target::new(service.public, "/"),
             kinds: &[Kind::Tcp],
-            watched: Watched::new(name, &listen, &page).with("counts", "established"),
+            watched: Watched::new(name, &service.listen(), &service.page())
+                .with("counts", "established"),
+            running: Running::Late(Box::new(service)),
         })
     }
 
@@ -90,7 +82,7 @@ impl Subject {
     pub(super) fn signal(&mut self, signal: Signal) {
         let sent = match &mut self.running {
             Running::Relay(relay) => relay.relay.process.signal(signal),
-            Running::Late(process, _) => process.signal(signal),
+            Running::Late(service) => service.process.signal(signal),
             Running::Foreign(service) => service.signal(signal),
         };
         sent.expect("a signal");
@@ -99,18 +91,11 @@ impl Subject {
     pub(super) async fn restart(&mut self) {
         let restarted = match &mut self.running {
             Running::Relay(relay) => relay.restart().await,
-            Running::Late(process, arguments) => restart(process, arguments).await,
+            Running::Late(service) => service.restart(Signal::TERM).await,
             Running::Foreign(service) => service.restart().await,
         };
         restarted.expect(self.name);
     }
-}
-
-async fn restart(process: &mut Process, arguments: &[String]) -> Result<()> {
-    process.signal(Signal::TERM)?;
-    process.wait_for_exit(BOUND).await?;
-    *process = Process::spawn("liar_to_order", arguments)?;
-    Ok(())
 }
 
 /// All that can run here; for the others the skip is recorded.

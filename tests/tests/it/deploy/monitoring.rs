@@ -7,11 +7,10 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use http::Method;
 use regex::Regex;
+use tests::gallery::Liar;
 use tests::honest::Honest;
 use tests::load::{Crowd, Ending, Kind, Target};
 use tests::observer::{Observer, Watched};
-use tests::port::free_address;
-use tests::process::Process;
 use tests::prometheus::{Prometheus, is_here_or_skip};
 use tests::relay::{Account, Relay};
 use tests::{kernel_or_skip, wait};
@@ -32,26 +31,15 @@ async fn the_liar_alone_fires_and_every_query_of_the_dashboards_has_data() {
     let honest = Honest::start(Ipv4Addr::LOCALHOST.into())
         .await
         .expect("relay");
-    let (public, management) = (
-        free_address().expect("a port"),
-        free_address().expect("a port"),
-    );
-    let addresses = [
-        format!("--public-address={public}"),
-        format!("--management-address={management}"),
-    ];
-    let mut liar = Process::spawn("liar_no_decrement_on_abort", addresses).expect("liar");
-    let page = format!("http://{management}/metrics");
-    liar.wait_for_url(&page, BOUND)
-        .await
-        .expect("the liar's page");
+    let liar = Liar::start("no_decrement_on_abort", &[]).await;
+    let liar = liar.expect("the liar");
     let watched = [
         // Few sessions, and many that come and go: what that keeps a check from finding is not the
         // claim here.
         Watched::new("honest", &honest.listen(), &honest.gauge_url())
             .with("settle", "500ms")
             .with("too-wide", "1000000%"),
-        Watched::new("liar", &format!(":{}", public.port()), &page).with("settle", "500ms"),
+        Watched::new("liar", &liar.listen(), &liar.page()).with("settle", "500ms"),
     ];
     let observer = Observer::start(&watched).await.expect("observer");
     let jobs = [
@@ -61,7 +49,7 @@ async fn the_liar_alone_fires_and_every_query_of_the_dashboards_has_data() {
     let rules: Vec<String> = rules().iter().map(|text| hurried(text)).collect();
     let prometheus = Prometheus::start(&rules, &jobs).await.expect("Prometheus");
 
-    let mut crowd = Crowd::new(Target::new(public, "/v1/gateway"));
+    let mut crowd = Crowd::new(Target::new(liar.public, "/v1/gateway"));
     crowd.open(Kind::WebSocket, 9, 4).await.expect("open");
     let accounts = Accounts::of(&honest.relay).await.expect("accounts");
     let load = async {

@@ -11,10 +11,9 @@ use anyhow::{Context as _, ensure};
 use serde_json::Value;
 use tests::claim_page::ClaimPage;
 use tests::dice::Dice;
+use tests::gallery::Liar;
 use tests::load::{Crowd, Ending, Kind, Target};
 use tests::observer::{BOUND, Checks, Observer, Watched};
-use tests::port::free_address;
-use tests::process::Process;
 use tests::scripted::{Pair, Scripted, UPGRADE};
 use tests::{kernel_or_skip, port, wait};
 use tokio::time::{Duration, sleep};
@@ -114,16 +113,9 @@ async fn without_a_time_stamp_an_old_page_is_wrong() {
 /// What is said of a service with four idle connections and twenty short requests a second, late by 30 ms,
 /// whose gauge is off by `offset`, as soon as it `is_enough`.
 async fn learnt(offset: i64, settle: &str, is_enough: impl Fn(&Value) -> bool) -> Value {
-    let (public, management) = (free_address().expect("port"), free_address().expect("port"));
-    let arguments = [
-        format!("--public-address={public}"),
-        format!("--management-address={management}"),
-        format!("--offset={offset}"),
-        "--lag=30".to_owned(),
-    ];
-    let mut service = Process::spawn("liar_to_order", &arguments).expect("service");
-    let page = format!("http://{management}/metrics");
-    service.wait_for_url(&page, BOUND).await.expect("page");
+    let lie = [format!("--offset={offset}"), "--lag=30".to_owned()];
+    let service = Liar::start("to_order", &lie).await.expect("service");
+    let public = service.public;
     let mut idle = Crowd::new(Target::new(public, "/"));
     idle.open(Kind::Tcp, 4, 4).await.expect("open");
     let requests = tokio::spawn(async move {
@@ -135,7 +127,7 @@ async fn learnt(offset: i64, settle: &str, is_enough: impl Fn(&Value) -> bool) -
             tokio::join!(pause, request).1.expect("a request");
         }
     });
-    let target = Watched::new("it", &format!(":{}", public.port()), &page)
+    let target = Watched::new("it", &service.listen(), &service.page())
         .with("counts", "established")
         .with("settle", settle);
     let observer = Observer::start(&[target]).await.expect("observer");

@@ -8,7 +8,7 @@ use super::scene::{GATEWAY, Scene};
 
 #[tokio::test]
 async fn no_decrement_on_abort() {
-    let Some(scene) = Scene::start("liar_no_decrement_on_abort").await else {
+    let Some(scene) = Scene::start("no_decrement_on_abort").await else {
         return;
     };
     let mut crowd = scene.crowd(20).await;
@@ -24,7 +24,7 @@ async fn no_decrement_on_abort() {
 
 #[tokio::test]
 async fn the_reasoning_is_told_by_the_api_and_by_check() {
-    let Some(scene) = Scene::start("liar_no_decrement_on_abort").await else {
+    let Some(scene) = Scene::start("no_decrement_on_abort").await else {
         return;
     };
     let mut crowd = scene.crowd(9).await;
@@ -87,7 +87,7 @@ async fn provoke(scene: &Scene, sessions: usize, words: &str) {
 
 #[tokio::test]
 async fn no_decrement_on_panic() {
-    let Some(scene) = Scene::start("liar_no_decrement_on_panic").await else {
+    let Some(scene) = Scene::start("no_decrement_on_panic").await else {
         return;
     };
     let mut crowd = scene.crowd(12).await;
@@ -101,7 +101,7 @@ async fn no_decrement_on_panic() {
 
 #[tokio::test]
 async fn no_decrement_on_early_return() {
-    let Some(scene) = Scene::start("liar_no_decrement_on_early_return").await else {
+    let Some(scene) = Scene::start("no_decrement_on_early_return").await else {
         return;
     };
     let mut crowd = scene.crowd(12).await;
@@ -113,7 +113,7 @@ async fn no_decrement_on_early_return() {
 
 #[tokio::test]
 async fn no_decrement_after_the_upgrade_leaves_http() {
-    let Some(scene) = Scene::start("liar_no_decrement_after_upgrade").await else {
+    let Some(scene) = Scene::start("no_decrement_after_upgrade").await else {
         return;
     };
     let mut crowd = scene.crowd(10).await;
@@ -126,7 +126,7 @@ async fn no_decrement_after_the_upgrade_leaves_http() {
 
 #[tokio::test]
 async fn decrement_on_a_rejected_upgrade() {
-    let Some(scene) = Scene::start("liar_decrement_on_rejection").await else {
+    let Some(scene) = Scene::start("decrement_on_rejection").await else {
         return;
     };
     let mut crowd = scene.crowd(10).await;
@@ -142,7 +142,7 @@ async fn decrement_on_a_rejected_upgrade() {
 
 #[tokio::test]
 async fn double_decrement_on_error_then_close() {
-    let Some(scene) = Scene::start("liar_double_decrement_on_error").await else {
+    let Some(scene) = Scene::start("double_decrement_on_error").await else {
         return;
     };
     let mut crowd = scene.crowd(12).await;

@@ -9,7 +9,7 @@ use super::scene::{GATEWAY, Scene};
 
 #[tokio::test]
 async fn double_increment_on_upgrade() {
-    let Some(scene) = Scene::start("liar_double_increment_on_upgrade").await else {
+    let Some(scene) = Scene::start("double_increment_on_upgrade").await else {
         return;
     };
     scene.agrees(0).await;
@@ -21,7 +21,7 @@ async fn double_increment_on_upgrade() {
 
 #[tokio::test]
 async fn increment_before_the_limit() {
-    let Some(scene) = Scene::start("liar_increment_before_limit").await else {
+    let Some(scene) = Scene::start("increment_before_limit").await else {
         return;
     };
     let _crowd = scene.crowd(10).await;
@@ -34,7 +34,7 @@ async fn increment_before_the_limit() {
 
 #[tokio::test]
 async fn counting_at_accept_while_the_queue_stalls() {
-    let liar = "liar_counts_at_accept";
+    let liar = "counts_at_accept";
     let Some(scene) = Scene::start_with(liar, &[], "established").await else {
         return;
     };
@@ -53,7 +53,7 @@ async fn counting_at_accept_while_the_queue_stalls() {
 
 #[tokio::test]
 async fn a_gauge_of_what_is_accepted_is_right_while_the_queue_stalls() {
-    let liar = "liar_counts_at_accept";
+    let liar = "counts_at_accept";
     let Some(scene) = Scene::start_with(liar, &[], "accepted").await else {
         return;
     };
@@ -78,7 +78,7 @@ async fn one_of_two_address_families_is_not_counted() {
         tests::skip("there is no IPv6 here");
         return;
     }
-    let Some(scene) = Scene::start("liar_one_family_only").await else {
+    let Some(scene) = Scene::start("one_family_only").await else {
         return;
     };
     let _crowd = scene.crowd(8).await;
@@ -90,7 +90,7 @@ async fn one_of_two_address_families_is_not_counted() {
 
 #[tokio::test]
 async fn kept_alive_http_is_counted_as_clients() {
-    let Some(scene) = Scene::start("liar_counts_keep_alives").await else {
+    let Some(scene) = Scene::start("counts_keep_alives").await else {
         return;
     };
     let _crowd = scene.crowd(7).await;

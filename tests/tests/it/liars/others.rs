@@ -7,7 +7,7 @@ use super::scene::Scene;
 
 #[tokio::test]
 async fn a_gauge_from_a_stale_cache() {
-    let Some(scene) = Scene::start("liar_stale_cache").await else {
+    let Some(scene) = Scene::start("stale_cache").await else {
         return;
     };
     let mut crowd = scene.crowd(10).await;
@@ -19,7 +19,7 @@ async fn a_gauge_from_a_stale_cache() {
 
 #[tokio::test]
 async fn the_series_of_one_worker_is_lost() {
-    let Some(scene) = Scene::start("liar_one_worker_lost").await else {
+    let Some(scene) = Scene::start("one_worker_lost").await else {
         return;
     };
     let _crowd = scene.crowd(10).await;
@@ -30,7 +30,7 @@ async fn the_series_of_one_worker_is_lost() {
 
 #[tokio::test]
 async fn a_gauge_reset_while_connections_live_on() {
-    let Some(scene) = Scene::start("liar_reset_while_open").await else {
+    let Some(scene) = Scene::start("reset_while_open").await else {
         return;
     };
     let _crowd = scene.crowd(9).await;
@@ -49,7 +49,7 @@ pub(super) async fn order(scene: &Scene, what: &str) {
 async fn a_value_carried_over_a_restart() {
     let folder = tempfile::tempdir().expect("a folder");
     let arguments = [format!("--state={}", folder.path().join("gauge").display())];
-    let liar = "liar_carried_over_restart";
+    let liar = "carried_over_restart";
     let Some(mut scene) = Scene::start_with(liar, &arguments, "websocket").await else {
         return;
     };

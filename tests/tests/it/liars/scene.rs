@@ -10,6 +10,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 use tests::foreign::Service;
+use tests::gallery::Liar;
 use tests::load::{Crowd, Kind, Target};
 use tests::port::free_address;
 use tests::process::{Process, Signal};
@@ -28,7 +29,8 @@ const PATIENCE: usize = 2;
 
 /// What is watched.
 enum Watched {
-    Liar(Process),
+    Liar(Box<Liar>),
+    Readme(#[expect(dead_code, reason = "held for as long as it is to run")] Process),
     Foreign(#[expect(dead_code, reason = "held for as long as it is to run")] Box<Service>),
 }
 
@@ -42,7 +44,6 @@ pub(crate) struct Scene {
     report: String,
     liar: Watched,
     process: Process,
-    start: Vec<String>,
     name: String,
 }
 
@@ -86,12 +87,14 @@ impl Scene {
         }
         let scene = async {
             let (public, management) = (free_address()?, free_address()?);
-            let start = [public, management].map(|address| address.to_string());
-            let service = start_liar("fresh_service", &start, management).await?;
-            let mut flags = vec![format!("--gauge-url=http://{management}/metrics")];
+            let addresses = [public, management].map(|address| address.to_string());
+            let mut service = Process::spawn("fresh_service", &addresses)?;
+            let page = format!("http://{management}/metrics");
+            service.wait_for_url(&page, BOUND).await?;
+            let mut flags = vec![format!("--gauge-url={page}")];
             flags.extend(claims.iter().map(|&claim| claim.to_owned()));
-            let (service, start) = (Watched::Liar(service), start.to_vec());
-            Self::watch(service, "fresh_service", start, public, management, &flags).await
+            let service = Watched::Readme(service);
+            Self::watch(service, "fresh_service", public, management, &flags).await
         };
         Some(scene.await.unwrap_or_else(|error| panic!("{error:#}")))
     }
@@ -115,7 +118,7 @@ impl Scene {
         claims.extend_from_slice(flags);
         let (name, public) = (service.name, service.public);
         let process = Watched::Foreign(Box::new(service));
-        let scene = Self::watch(process, name, Vec::new(), public, public, &claims).await;
+        let scene = Self::watch(process, name, public, public, &claims).await;
         Some(scene.unwrap_or_else(|error| panic!("{name}: {error:#}")))
     }
 
@@ -125,17 +128,12 @@ impl Scene {
         arguments: &[String],
         claims: impl Fn(SocketAddr) -> Vec<String>,
     ) -> Result<Self> {
-        let (public, management) = (free_address()?, free_address()?);
-        let mut start = vec![
-            format!("--public-address={public}"),
-            format!("--management-address={management}"),
-        ];
-        start.extend_from_slice(arguments);
-        let process = start_liar(liar, &start, management).await?;
+        let process = Liar::start(liar, arguments).await?;
+        let (public, management) = (process.public, process.management);
         let mut claims = claims(management);
-        claims.push(format!("--gauge-url=http://{management}/metrics"));
-        let process = Watched::Liar(process);
-        Self::watch(process, liar, start, public, management, &claims).await
+        claims.push(format!("--gauge-url={}", process.page()));
+        let process = Watched::Liar(Box::new(process));
+        Self::watch(process, liar, public, management, &claims).await
     }
 
     /// Starts an observer that watches the service, and waits until it is seeded. `claims` are the
@@ -143,7 +141,6 @@ impl Scene {
     async fn watch(
         liar: Watched,
         name: &str,
-        start: Vec<String>,
         public: SocketAddr,
         management: SocketAddr,
         claims: &[String],
@@ -169,7 +166,6 @@ impl Scene {
             report: format!("http://{web}/api/v1/targets/liar"),
             liar,
             process: observer,
-            start,
             name: name.to_owned(),
         })
     }
@@ -179,11 +175,7 @@ impl Scene {
         let Watched::Liar(liar) = &mut self.liar else {
             panic!("{} is no liar", self.name);
         };
-        liar.signal(Signal::KILL).expect("kill the liar");
-        liar.wait_for_exit(BOUND).await.expect("it ends");
-        *liar = start_liar(&self.name, &self.start, self.management)
-            .await
-            .expect("start it again");
+        liar.restart(Signal::KILL).await.expect("start it again");
     }
 
     /// Kills the observer.
@@ -368,7 +360,7 @@ const DRIFT: &str = include_str!("../../../../docs/DRIFT.md");
 
 /// What a liar's source says of it.
 fn bug_of(liar: &str) -> String {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/bin");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/bin/liar");
     let source = fs::read_to_string(folder.join(format!("{liar}.rs"))).expect("the liar's source");
     let bug = source.lines().next().unwrap_or_default();
     bug.trim_start_matches("//! A lying server: ")
@@ -389,13 +381,6 @@ fn checks_until_verdict(history: &Value, verdict: &str, drift: i64) -> Option<us
     };
     let first = checks.iter().position(|check| shows(check) == Some(true))?;
     checks.iter().skip(first).position(says)
-}
-
-async fn start_liar(name: &str, arguments: &[String], management: SocketAddr) -> Result<Process> {
-    let mut liar = Process::spawn(name, arguments)?;
-    let page = format!("http://{management}/metrics");
-    liar.wait_for_url(&page, BOUND).await?;
-    Ok(liar)
 }
 
 async fn read(url: &str) -> Result<Value> {

@@ -38,7 +38,7 @@ async fn sessions(
 
 #[tokio::test]
 async fn phantoms_are_named_and_churn_adds_none() {
-    let liar = "liar_no_decrement_on_abort";
+    let liar = "no_decrement_on_abort";
     let Some(scene) = Scene::start_suspecting(liar, true).await else {
         return;
     };
@@ -91,7 +91,7 @@ async fn phantoms_are_named_and_churn_adds_none() {
 
 #[tokio::test]
 async fn connections_that_the_service_does_not_list_are_named() {
-    let Some(scene) = Scene::start_suspecting("liar_reset_while_open", true).await else {
+    let Some(scene) = Scene::start_suspecting("reset_while_open", true).await else {
         return;
     };
     let (_forgotten, addresses) = sessions(&scene, 4).await;
@@ -133,7 +133,7 @@ async fn dead_peers_that_are_never_dropped_are_no_drift_and_are_suspected() {
         tests::skip("needs python3, whose clients vanish");
         return;
     }
-    let Some(scene) = Scene::start_suspecting("liar_half_open", false).await else {
+    let Some(scene) = Scene::start_suspecting("half_open", false).await else {
         return;
     };
     let (alive, _) = sessions(&scene, 5).await;

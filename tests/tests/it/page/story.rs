@@ -2,13 +2,12 @@
 
 use anyhow::{Result, ensure};
 use tests::browser::{Browser, Size};
+use tests::gallery::Liar;
 use tests::load::{Crowd, Ending, Kind, Target};
 use tests::observer::{BOUND, Observer, Watched};
-use tests::port::free_address;
-use tests::process::{Process, Signal};
+use tests::process::Signal;
 use tests::{kernel_or_skip, wait};
 
-const LIAR: &str = "liar_no_decrement_on_abort";
 const NONE: [&str; 0] = [];
 
 /// What a step is to look like.
@@ -32,21 +31,12 @@ async fn from_truth_to_a_lie_and_back() {
     let Some(mut browser) = Browser::start_or_skip().await.expect("a browser") else {
         return;
     };
-    let (public, management) = (free_address().expect("port"), free_address().expect("port"));
-    let flags = [
-        format!("--public-address={public}"),
-        format!("--management-address={management}"),
-    ];
-    let metrics = format!("http://{management}/metrics");
-    let start = async || {
-        let mut liar = Process::spawn(LIAR, &flags)?;
-        liar.wait_for_url(&metrics, BOUND).await?;
-        anyhow::Ok(liar)
-    };
-    let mut liar = start().await.expect("the liar");
-    let listen = format!(":{}", public.port());
-    let connections = format!("http://{management}/connections");
-    let relay = Watched::new("relay", &listen, &metrics).with("connections-url", &connections);
+    let liar = Liar::start("no_decrement_on_abort", &[]).await;
+    let mut liar = liar.expect("the liar");
+    let public = liar.public;
+    let connections = format!("http://{}/connections", liar.management);
+    let relay =
+        Watched::new("relay", &liar.listen(), &liar.page()).with("connections-url", &connections);
     let observer = Observer::start(&[relay]).await;
     let observer = observer.expect("the observer");
     browser
@@ -98,9 +88,8 @@ async fn from_truth_to_a_lie_and_back() {
     let told = browser.text("#announcement").await.expect("told");
     assert!(told.starts_with("relay: The gauge says 20"), "{told}");
 
-    liar.signal(Signal::KILL).expect("kill");
-    liar.wait_for_exit(BOUND).await.expect("it ends");
-    let _liar = start().await.expect("the liar again");
+    let restarted = liar.restart(Signal::KILL).await;
+    restarted.expect("the liar again");
     let mut crowd = gateway();
     crowd.open(Kind::WebSocket, 7, 4).await.expect("clients");
     let truth = Step {

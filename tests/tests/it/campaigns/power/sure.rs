@@ -1,15 +1,13 @@
 //! What is found, and how soon: a leak once it exceeds the published width, a constant drift at the
 //! first pause of the traffic. The true drift is known by the books of the load.
 
-use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
 use anyhow::ensure;
 use serde_json::Value;
+use tests::gallery::Liar;
 use tests::load::{Books, Crowd, Ending, Kind, Target};
-use tests::observer::{BOUND, Observer, Watched};
-use tests::port::free_address;
-use tests::process::Process;
+use tests::observer::{Observer, Watched};
 use tests::{campaign, kernel_or_skip, wait};
 use tokio::time::{Instant, interval};
 
@@ -24,41 +22,23 @@ const OFFSET: i64 = 20;
 
 /// A service that lies as it is told, and who watches it.
 struct Scene {
-    public: SocketAddr,
-    _liar: Process,
+    liar: Liar,
     observer: Observer,
 }
 
 impl Scene {
     async fn start(lie: String) -> Self {
-        let (public, management) = (
-            free_address().expect("a port"),
-            free_address().expect("a port"),
-        );
-        let mut liar = Process::spawn(
-            "liar_to_order",
-            [
-                format!("--public-address={public}"),
-                format!("--management-address={management}"),
-                lie,
-            ],
-        )
-        .expect("start the liar");
-        let page = format!("http://{management}/metrics");
-        liar.wait_for_url(&page, BOUND).await.expect("it listens");
-        let target = Watched::new("liar", &format!(":{}", public.port()), &page)
+        let liar = Liar::start("to_order", &[lie]).await;
+        let liar = liar.expect("start the liar");
+        let target = Watched::new("liar", &liar.listen(), &liar.page())
             .with("counts", "established")
             .with("settle", &format!("{}ms", SETTLE.as_millis()));
         let observer = Observer::start(&[target]).await.expect("observer");
-        Self {
-            public,
-            _liar: liar,
-            observer,
-        }
+        Self { liar, observer }
     }
 
     fn crowd(&self) -> Crowd {
-        Crowd::new(Target::new(self.public, "/"))
+        Crowd::new(Target::new(self.liar.public, "/"))
     }
 
     async fn history(&self) -> Vec<Check> {

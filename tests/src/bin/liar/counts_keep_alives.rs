@@ -7,12 +7,10 @@ use axum::Router;
 use axum::extract::ws::WebSocketUpgrade;
 use axum::response::Response;
 use axum::routing::get;
-use clap::Parser as _;
 use tests::liar::{self, Gauge, Ports, Tagging};
 
-#[tokio::main]
-async fn main() -> Result<()> {
-    let ports = Ports::parse();
+pub(crate) async fn run() -> Result<()> {
+    let ports = liar::arguments::<Ports>();
     let gauge = Gauge::default();
     let read = gauge.clone();
     let listener = Tagging {

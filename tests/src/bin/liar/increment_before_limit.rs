@@ -9,19 +9,17 @@ use axum::extract::ws::WebSocketUpgrade;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
-use clap::Parser as _;
 use tests::liar::{self, Gauge, Ports};
 
 /// Most connections.
 const LIMIT: i64 = 10;
 
-#[tokio::main]
-async fn main() -> Result<()> {
+pub(crate) async fn run() -> Result<()> {
     let gauge = Gauge::default();
     let public = Router::new()
         .route("/v1/gateway", get(upgrade))
         .with_state(gauge.clone());
-    liar::serve(Ports::parse(), public, gauge).await
+    liar::serve(liar::arguments::<Ports>(), public, gauge).await
 }
 
 async fn upgrade(request: WebSocketUpgrade, State(gauge): State<Gauge>) -> Response {

@@ -8,16 +8,14 @@ use axum::extract::State;
 use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
 use axum::response::Response;
 use axum::routing::get;
-use clap::Parser as _;
 use tests::liar::{self, Gauge, Ports};
 
-#[tokio::main]
-async fn main() -> Result<()> {
+pub(crate) async fn run() -> Result<()> {
     let gauge = Gauge::default();
     let public = Router::new()
         .route("/v1/gateway", get(upgrade))
         .with_state(gauge.clone());
-    liar::serve(Ports::parse(), public, gauge).await
+    liar::serve(liar::arguments::<Ports>(), public, gauge).await
 }
 
 async fn upgrade(request: WebSocketUpgrade, State(gauge): State<Gauge>) -> Response {

@@ -6,7 +6,6 @@
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
-use clap::Parser as _;
 use futures_util::StreamExt as _;
 use tests::liar::{self, Gauge, Ports};
 use tokio::net::TcpListener;
@@ -15,9 +14,8 @@ use tokio::sync::Semaphore;
 /// Workers.
 const WORKERS: usize = 10;
 
-#[tokio::main]
-async fn main() -> Result<()> {
-    let ports = Ports::parse();
+pub(crate) async fn run() -> Result<()> {
+    let ports = liar::arguments::<Ports>();
     let gauge = Gauge::default();
     let listener = liar::listen(ports.public_address).await?;
     let page = liar::listen(ports.management_address).await?;

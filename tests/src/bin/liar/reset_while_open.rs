@@ -11,7 +11,6 @@ use axum::extract::ws::WebSocketUpgrade;
 use axum::extract::{ConnectInfo, State};
 use axum::response::Response;
 use axum::routing::{get, post};
-use clap::Parser as _;
 use tests::liar::{self, Ports, Sessions};
 
 #[derive(Clone, Default)]
@@ -30,9 +29,8 @@ impl Registry {
     }
 }
 
-#[tokio::main]
-async fn main() -> Result<()> {
-    let ports = Ports::parse();
+pub(crate) async fn run() -> Result<()> {
+    let ports = liar::arguments::<Ports>();
     let registry = Registry::default();
     let public = Router::new()
         .route("/v1/gateway", get(upgrade))

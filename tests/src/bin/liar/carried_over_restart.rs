@@ -39,9 +39,8 @@ impl Kept {
     }
 }
 
-#[tokio::main]
-async fn main() -> Result<()> {
-    let Arguments { ports, state } = Arguments::parse();
+pub(crate) async fn run() -> Result<()> {
+    let Arguments { ports, state } = liar::arguments();
     let gauge = Gauge::default();
     let before = fs::read_to_string(&state).unwrap_or_default();
     gauge.set(before.parse().unwrap_or(0));

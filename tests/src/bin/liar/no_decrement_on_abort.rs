@@ -11,17 +11,15 @@ use axum::extract::ws::{WebSocket, WebSocketUpgrade};
 use axum::extract::{ConnectInfo, State};
 use axum::response::Response;
 use axum::routing::get;
-use clap::Parser as _;
 use tests::liar::{self, Ports, Sessions};
 
-#[tokio::main]
-async fn main() -> Result<()> {
+pub(crate) async fn run() -> Result<()> {
     let sessions = Sessions::default();
     let public = Router::new()
         .route("/v1/gateway", get(upgrade))
         .with_state(sessions.clone());
     let management = liar::management_of(move || sessions.clone());
-    liar::serve_to_peers(Ports::parse(), public, management).await
+    liar::serve_to_peers(liar::arguments::<Ports>(), public, management).await
 }
 
 async fn upgrade(

@@ -22,9 +22,8 @@ struct Arguments {
     refresh: u64,
 }
 
-#[tokio::main]
-async fn main() -> Result<()> {
-    let Arguments { ports, refresh } = Arguments::parse();
+pub(crate) async fn run() -> Result<()> {
+    let Arguments { ports, refresh } = liar::arguments();
     let sessions = Gauge::default();
     let public = Router::new()
         .route("/v1/gateway", get(upgrade))

@@ -12,7 +12,6 @@ use axum::extract::State;
 use axum::extract::ws::WebSocketUpgrade;
 use axum::response::Response;
 use axum::routing::{get, post};
-use clap::Parser as _;
 use tests::liar::{self, Gauge, Ports};
 
 /// Two workers, which take turns.
@@ -37,9 +36,8 @@ impl Workers {
     }
 }
 
-#[tokio::main]
-async fn main() -> Result<()> {
-    let ports = Ports::parse();
+pub(crate) async fn run() -> Result<()> {
+    let ports = liar::arguments::<Ports>();
     let workers = Workers::default();
     let public = Router::new()
         .route("/v1/gateway", get(upgrade))

@@ -10,16 +10,14 @@ use axum::http::StatusCode;
 use axum::middleware::{self, Next};
 use axum::response::Response;
 use axum::routing::get;
-use clap::Parser as _;
 use tests::liar::{self, Gauge, Ports};
 
-#[tokio::main]
-async fn main() -> Result<()> {
+pub(crate) async fn run() -> Result<()> {
     let gauge = Gauge::default();
     let public = Router::new()
         .route("/v1/gateway", get(upgrade))
         .layer(middleware::from_fn_with_state(gauge.clone(), count));
-    liar::serve(Ports::parse(), public, gauge).await
+    liar::serve(liar::arguments::<Ports>(), public, gauge).await
 }
 
 async fn count(State(gauge): State<Gauge>, request: Request, next: Next) -> Response {

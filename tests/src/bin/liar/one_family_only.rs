@@ -10,12 +10,10 @@ use axum::extract::State;
 use axum::extract::ws::WebSocketUpgrade;
 use axum::response::Response;
 use axum::routing::get;
-use clap::Parser as _;
 use tests::liar::{self, Gauge, Ports};
 
-#[tokio::main]
-async fn main() -> Result<()> {
-    let ports = Ports::parse();
+pub(crate) async fn run() -> Result<()> {
+    let ports = liar::arguments::<Ports>();
     let second = SocketAddr::new(Ipv6Addr::LOCALHOST.into(), ports.public_address.port());
     let second = liar::listen(second).await?;
     let uncounted = Router::new()

@@ -52,14 +52,13 @@ impl Bookkeeping {
     }
 }
 
-#[tokio::main]
-async fn main() -> Result<()> {
+pub(crate) async fn run() -> Result<()> {
     let Arguments {
         ports,
         offset,
         leak_every,
         lag,
-    } = Arguments::parse();
+    } = liar::arguments();
     let gauge = Gauge::default();
     gauge.set(offset);
     let books = Arc::new(Bookkeeping {
