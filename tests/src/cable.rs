@@ -4,11 +4,14 @@
 //! Nobody is told when the cable is pulled: packets are lost, in both directions. The namespace lives
 //! no longer than its first process and its last socket, the pair no longer than either.
 
+use std::fs::File;
 use std::net::Ipv4Addr;
+use std::os::fd::AsFd as _;
 use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use crate::process::{Process, binary};
 
@@ -22,6 +25,24 @@ pub struct Cable {
     pub here: Ipv4Addr,
     /// The other end's.
     pub there: Ipv4Addr,
+}
+
+/// The thread that entered the far end: it goes back when this is dropped.
+#[derive(Debug)]
+pub struct Entered {
+    home: File,
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        // It came from there, and has the rights that it had.
+        let _ = enter(&self.home);
+    }
+}
+
+fn enter(namespace: &File) -> Result<()> {
+    let kind = Some(LinkNameSpaceType::Network);
+    move_into_link_name_space(namespace.as_fd(), kind).context("enter a network namespace")
 }
 
 /// Why there can be none here; `None` if there can.
@@ -95,6 +116,19 @@ impl Cable {
     pub fn spawn_there(&self, name: &str, arguments: &[String]) -> Result<Process> {
         let mut command = self.command("--");
         Process::start(command.arg(binary(name)?).args(arguments))
+    }
+
+    /// Moves this thread to the other end, with a loopback that is up: sockets that it makes and programs
+    /// that it starts are there, as on a machine of their own.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn enter(&self) -> Result<Entered> {
+        run(self.command("ip").args(["link", "set", "lo", "up"]))?;
+        let home = File::open("/proc/thread-self/ns/net").context("open this namespace")?;
+        let there = format!("/proc/{}/ns/net", self.holder.id());
+        enter(&File::open(there).context("open the namespace")?)?;
+        Ok(Entered { home })
     }
 
     /// The namespace, as the observer's configuration has it.

@@ -187,6 +187,12 @@ impl Running {
         }
     }
 
+    /// The port of its clients.
+    #[must_use]
+    pub fn public_port(&self) -> u16 {
+        self.ports[0]
+    }
+
     /// Clients, as its gauge counts them.
     ///
     /// # Errors

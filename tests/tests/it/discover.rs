@@ -6,13 +6,15 @@
 
 use std::process::Command;
 
+use anyhow::{Context as _, ensure};
 use serde_json::Value;
 use tests::cable::{self, Cable};
 use tests::foreign::{Manner, Service};
-use tests::kernel_or_skip;
 use tests::load::{Crowd, Kind, Target};
-use tests::observer::Prepared;
+use tests::observer::{Observer, Prepared};
+use tests::packages::{self, Held, Running};
 use tests::process::binary;
+use tests::{http, kernel_or_skip, wait};
 
 use crate::liars::foreign::is_here;
 use crate::liars::scene::{BOUND, GATEWAY};
@@ -120,6 +122,85 @@ async fn the_gauge_of_a_service_among_others_is_found_and_agrees() {
         "{text}"
     );
     drop((first, second));
+}
+
+/// Services that other tests need anyway, and how many clients each has.
+const SERVICES: [(&str, usize); 6] = [
+    ("haproxy", 9),
+    ("nats", 5),
+    ("nginx-status", 7),
+    ("node", 4),
+    ("prometheus", 8),
+    ("python", 6),
+];
+
+/// The whole way of somebody who has a host and no configuration.
+#[tokio::test]
+async fn six_services_are_found_and_judged_right_without_a_line_by_hand() {
+    if !kernel_or_skip() {
+        return;
+    }
+    let services = SERVICES.map(|(name, clients)| {
+        let package = packages::all().find(|package| package.name == name);
+        (package.expect("a package"), clients)
+    });
+    let obstacle = services.iter().find_map(|(package, _)| package.obstacle());
+    if let Some(obstacle) = obstacle.or_else(cable::obstacle) {
+        tests::skip(&obstacle);
+        return;
+    }
+    let cable = Cable::lay().await.expect("a network namespace");
+    let _entered = cable.enter().expect("enter it");
+    let mut running = Vec::new();
+    for (package, clients) in services {
+        let service = package.start().await.expect(package.name);
+        let held = service.clients(clients).await.expect(package.name);
+        running.push((service, held));
+    }
+
+    let mut discover = observer();
+    discover.arg("discover");
+    let text = said(discover);
+    let prepared = Prepared::of_text(&text, &[]).expect("prepare");
+    let found = prepared.start(observer()).await.expect("it starts");
+    let found = found.seeded().await.expect("ready");
+    are_judged_right(&found, &running, &text).await;
+    for (_, held) in &mut running {
+        held.truncate(held.len() - 3);
+    }
+    are_judged_right(&found, &running, &text).await;
+}
+
+/// That there is a target for the port of each service, and that it agrees on the clients that it has.
+async fn are_judged_right(observer: &Observer, services: &[(Running, Vec<Held>)], text: &str) {
+    let judged = wait::until("verdicts", BOUND, async || {
+        let answer = http::get(&format!("{}/api/v1/targets", observer.url())).await?;
+        let list: Value = serde_json::from_str(&answer.body)?;
+        let targets = list["targets"].as_array().context("a list of targets")?;
+        ensure!(targets.len() == services.len(), "{list:#}");
+        for (service, held) in services {
+            let port = format!(":{}", service.public_port());
+            let is_its = |target: &&Value| {
+                let listen = target["listen"].as_str().unwrap_or_default();
+                listen.split(", ").any(|one| one.ends_with(&port))
+            };
+            let target = targets.iter().find(is_its);
+            let target = target.with_context(|| format!("no target of {port}: {list:#}"))?;
+            let is_right = target["verdict"] == "agree" && target["drift"] == 0;
+            ensure!(is_right, "{target:#}");
+            // Who reads the page may be a client as well.
+            let claim = target["claim"].as_f64().context("a claim")? as usize;
+            ensure!(
+                claim.abs_diff(held.len()) <= 1,
+                "{} held: {target:#}",
+                held.len()
+            );
+        }
+        Ok(())
+    });
+    judged
+        .await
+        .unwrap_or_else(|error| panic!("{error:?}\n{text}"));
 }
 
 #[tokio::test]
