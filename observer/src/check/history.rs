@@ -92,7 +92,8 @@ pub struct Record {
     pub finding: Finding,
     /// Connections in the accept queue, as far as they are known.
     pub waiting: u64,
-    /// Open connections with HTTP responses only, as far as they are known.
+    /// Open connections with HTTP responses only, as far as they are known, where those are not to be
+    /// counted.
     pub http: u64,
 }
 

@@ -22,6 +22,8 @@ pub enum Shape {
     StaircaseUp,
     /// It grows as connections open, or are refused.
     RisesWithOpenings,
+    /// It grows from check to check by the same, while nothing came and nothing went.
+    RisesWithReadings,
     /// It falls, and never by openings alone.
     StaircaseDown,
     /// The claim, or a part of it, fell while nothing came and nothing went.
@@ -38,12 +40,13 @@ pub enum Shape {
 
 impl Shape {
     /// All of them, in the order in which they are documented.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::ConstantOffset,
         Self::ConstantSurplus,
         Self::Inherited,
         Self::StaircaseUp,
         Self::RisesWithOpenings,
+        Self::RisesWithReadings,
         Self::StaircaseDown,
         Self::Reset,
         Self::StepAtRestart,
@@ -61,6 +64,7 @@ impl Shape {
             Self::Inherited => "inherited",
             Self::StaircaseUp => "staircase_up",
             Self::RisesWithOpenings => "rises_with_openings",
+            Self::RisesWithReadings => "rises_with_readings",
             Self::StaircaseDown => "staircase_down",
             Self::Reset => "reset",
             Self::StepAtRestart => "step_at_restart",
@@ -83,6 +87,7 @@ impl Shape {
             Self::RisesWithOpenings => {
                 "an increment too many: openings are counted twice, or refused ones or another port's as well"
             }
+            Self::RisesWithReadings => "whoever reads the gauge is counted, and not counted out",
             Self::StaircaseDown => {
                 "a decrement without an increment: on a rejected upgrade, or twice for one end"
             }
@@ -133,6 +138,9 @@ impl Shape {
         let stood_still = away.iter().all(|step| !step.claim_moved);
         if catches_up && stood_still {
             return Some(Self::Lags);
+        }
+        if sure > 0 && rises_alone(&away) {
+            return Some(Self::RisesWithReadings);
         }
         let heals_with_traffic = steps.iter().any(|step| step.heals && !step.is_restart);
         Self::candidates(sure > 0, heals_with_traffic)
@@ -349,11 +357,24 @@ impl Step {
             Shape::Reset => self.is_deserted,
             Shape::ConstantSurplus
             | Shape::Inherited
+            | Shape::RisesWithReadings
             | Shape::FollowsAcceptQueue
             | Shape::FollowsHttp
             | Shape::Lags => false,
         }
     }
+}
+
+/// Whether the last steps are alike, and nothing but the claim moved.
+fn rises_alone(steps: &[&Step]) -> bool {
+    /// As many readings as are hardly chance.
+    const ENOUGH: usize = 4;
+    let Some(last) = steps.last_chunk::<ENOUGH>() else {
+        return false;
+    };
+    let is_alone = |step: &&Step| step.is_deserted && step.claim_moved && !step.is_restart;
+    last.iter()
+        .all(|step| is_alone(step) && step.size == last[0].size)
 }
 
 fn narrowest<'a>(records: impl Iterator<Item = &'a &'a Record>) -> Option<&'a Record> {
@@ -522,6 +543,18 @@ mod tests {
             .then(10, 0, 20)
             .then(0, 9, -18)
             .is(Some(Shape::RisesWithOpenings));
+    }
+
+    #[test]
+    fn a_claim_that_grows_by_itself_counts_its_readers() {
+        let rising = |times: usize| {
+            let run = Run::new().then(10, 0, 10);
+            (0..times).fold(run, |run, _| run.then(0, 0, 1))
+        };
+        rising(4).is(Some(Shape::RisesWithReadings));
+        // What grows three times may be refused, or of another port.
+        rising(3).is(Some(Shape::RisesWithOpenings));
+        rising(4).then(0, 0, 2).is(Some(Shape::RisesWithOpenings));
     }
 
     #[test]

@@ -339,9 +339,12 @@ impl Target {
             window,
             finding,
             waiting: listeners.as_ref().map_or(0, |seen| seen.queue_length),
-            http: last.tally.map_or(0, |tally| {
-                tally.http_entered.saturating_sub(tally.http_left)
-            }),
+            http: match (self.config.counts, last.tally) {
+                (Counted::Websocket, Some(tally)) => {
+                    tally.http_entered.saturating_sub(tally.http_left)
+                }
+                _ => 0,
+            },
         };
         state.history.push(record);
         last.record = Some(record);

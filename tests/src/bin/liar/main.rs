@@ -8,13 +8,24 @@ use std::env;
 use anyhow::{Result, bail};
 
 mod carried_over_restart;
+mod counts_after_handshake;
 mod counts_at_accept;
+mod counts_at_close;
+mod counts_both_directions;
+mod counts_busy_only;
+mod counts_its_readers;
 mod counts_keep_alives;
+mod counts_names;
+mod dead_worker_stays;
+mod decrement_at_last_write;
 mod decrement_on_rejection;
 mod double_decrement_on_error;
 mod double_increment_on_upgrade;
 mod half_open;
+mod hijacked_is_terminal;
+mod honest_endings;
 mod increment_before_limit;
+mod label_changed;
 mod no_decrement_after_upgrade;
 mod no_decrement_on_abort;
 mod no_decrement_on_early_return;
@@ -44,13 +55,24 @@ async fn main() -> Result<()> {
     serve! {
         name.as_str();
         carried_over_restart
+        counts_after_handshake
         counts_at_accept
+        counts_at_close
+        counts_both_directions
+        counts_busy_only
+        counts_its_readers
         counts_keep_alives
+        counts_names
+        dead_worker_stays
+        decrement_at_last_write
         decrement_on_rejection
         double_decrement_on_error
         double_increment_on_upgrade
         half_open
+        honest_endings
+        hijacked_is_terminal
         increment_before_limit
+        label_changed
         no_decrement_after_upgrade
         no_decrement_on_abort
         no_decrement_on_early_return

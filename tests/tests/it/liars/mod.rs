@@ -8,6 +8,7 @@ mod exported;
 pub(crate) mod foreign;
 mod increments;
 mod others;
+mod reports;
 pub(crate) mod scene;
 mod suspects;
 

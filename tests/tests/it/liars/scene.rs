@@ -262,8 +262,30 @@ impl Scene {
             self.name
         );
         if matches!(self.liar, Watched::Liar(_)) {
-            is_in_the_table(&self.name, verdict, drift, shape);
+            self.is_in_the_table(&format!("{verdict} by {}", drift.abs()), shape);
         }
+    }
+
+    /// What was caught is a row of the table in the docs. Where `PLUMBLINE_GALLERY` names a file, the
+    /// row is added to it, for a table that is to be written anew.
+    pub(crate) fn is_in_the_table(&self, verdict: &str, shape: &str) {
+        let liar = &self.name;
+        let shape = match shape {
+            "" => "none".to_owned(),
+            shape => format!("`{shape}`"),
+        };
+        let found = format!("| {verdict} | {shape} |");
+        if let Some(file) = env::var_os("PLUMBLINE_GALLERY") {
+            let row = format!("| `{liar}` | {} {found}", bug_of(liar));
+            let open = OpenOptions::new().create(true).append(true).open(file);
+            let written = open.and_then(|mut open| writeln!(open, "{row}"));
+            return written.expect("write the table");
+        }
+        let start = format!("| `{liar}` |");
+        let is_there = DRIFT
+            .lines()
+            .any(|line| line.starts_with(&start) && line.ends_with(&found));
+        assert!(is_there, "docs/DRIFT.md lacks {start} … {found}");
     }
 
     /// The suspects are exactly these peers, all of one kind, and `from` is where they are from.
@@ -336,23 +358,6 @@ fn expected(from: &str, kind: &str, peers: &[SocketAddr]) -> (String, u64, Vec<(
     let mut list: Vec<_> = peers.iter().map(suspect).collect();
     list.sort();
     (from.to_owned(), peers.len() as u64, list)
-}
-
-/// What was caught is a row of the table in the docs. Where `PLUMBLINE_GALLERY` names a file, the
-/// row is added to it, for a table that is to be written anew.
-fn is_in_the_table(liar: &str, verdict: &str, drift: i64, shape: &str) {
-    let found = format!("| {verdict} by {} | `{shape}` |", drift.abs());
-    if let Some(file) = env::var_os("PLUMBLINE_GALLERY") {
-        let row = format!("| `{liar}` | {} {found}", bug_of(liar));
-        let open = OpenOptions::new().create(true).append(true).open(file);
-        let written = open.and_then(|mut open| writeln!(open, "{row}"));
-        return written.expect("write the table");
-    }
-    let start = format!("| `{liar}` |");
-    let is_there = DRIFT
-        .lines()
-        .any(|line| line.starts_with(&start) && line.ends_with(&found));
-    assert!(is_there, "docs/DRIFT.md lacks {start} … {found}");
 }
 
 /// As of the build: a guest that runs the tests has no documents.

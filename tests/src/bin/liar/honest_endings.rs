@@ -12,11 +12,10 @@ use axum::extract::{ConnectInfo, State, WebSocketUpgrade};
 use axum::http::StatusCode;
 use axum::response::Response;
 use axum::routing::get;
-use clap::Parser as _;
 use exporter::listener::{self, CountedListener, Peer};
 use exporter::sessions::{self, Session, Sessions};
 use exporter::{Registry, http, management::Management};
-use tests::liar::{Ports, listen};
+use tests::liar::{self, Ports, listen};
 use tokio::task::AbortHandle;
 
 #[derive(Clone)]
@@ -25,9 +24,8 @@ struct Service {
     tasks: Arc<Mutex<HashMap<u64, AbortHandle>>>,
 }
 
-#[tokio::main]
-async fn main() -> Result<()> {
-    let ports = Ports::parse();
+pub(crate) async fn run() -> Result<()> {
+    let ports = liar::arguments::<Ports>();
     let catalogues = [http::CATALOGUE, listener::CATALOGUE, sessions::CATALOGUE];
     let registry = Registry::new(&catalogues).context("declare the metrics")?;
     let sessions = Sessions::new(&registry);
