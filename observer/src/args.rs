@@ -6,6 +6,7 @@
 
 mod files;
 mod help;
+mod pages;
 #[cfg(test)]
 mod reference;
 
@@ -20,9 +21,12 @@ use url::Url;
 
 pub use self::files::Files;
 use self::help::{CHECK_HELP, DISCOVER_HELP, EXAMPLES, RECIPES_HELP, SOCKETS_HELP, TOP_HELP};
+use self::pages::pages_of;
+pub use self::pages::{Pages, Refresher};
+use crate::claim::FetchError;
 use crate::config::{
-    Config, ConfigError, FileSdSettings, HttpUrl, KernelSettings, Level, LogSettings, Place,
-    Settings, TargetSettings, Text, WebSettings,
+    Config, ConfigError, Discovery, DiscoverySettings, HttpUrl, KernelSettings, Level, List,
+    LogSettings, Place, Settings, TargetSettings, Text, WebSettings,
 };
 use crate::discover::Only;
 use crate::sockets::Query;
@@ -171,9 +175,9 @@ pub struct Sources {
     /// `--log.…`.
     #[command(flatten)]
     pub log: LogSettings,
-    /// `--file-sd.…`.
+    /// The single discovery of the command line.
     #[command(flatten)]
-    pub file_sd: FileSdSettings,
+    pub discovery: DiscoverySettings,
 }
 
 /// Why the command line cannot be followed, or what it asks to be shown instead.
@@ -204,6 +208,18 @@ pub enum LoadError {
         /// Which file.
         path: PathBuf,
     },
+    /// A list of targets does not answer.
+    #[error("cannot ask {url} for its list of targets")]
+    Page {
+        /// Which.
+        url: String,
+        /// Why.
+        #[source]
+        source: FetchError,
+    },
+    /// No runtime to ask pages in.
+    #[error("cannot ask for lists of targets")]
+    Runtime(#[source] io::Error),
     /// What was said is no configuration.
     #[error(transparent)]
     Config(#[from] ConfigError),
@@ -269,16 +285,26 @@ impl Sources {
         }
         let has_target = self.config.is_some()
             || self.target != TargetSettings::default()
-            || self.file_sd != FileSdSettings::default();
+            || self.discovery != DiscoverySettings::default();
         (!has_target).then(|| self.web.clone().into_web().url())
     }
 
-    /// Reads the file, if one is named, and puts the command line and environment over it.
+    /// Reads the file, if one is named, and puts the command line and environment over it. Pages that are
+    /// lists of targets are asked for them, and it waits until they have answered.
     ///
     /// # Errors
-    /// When the file cannot be read, or all together are no configuration: see [`LoadError`].
+    /// When a file cannot be read, a page does not answer, or all together are no configuration: see
+    /// [`LoadError`].
     pub fn load(self) -> Result<Config, LoadError> {
         self.load_at(Level::Info)
+    }
+
+    /// The same, with the lists that pages had when they last answered: nobody is asked.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn load_with(self, pages: &Pages) -> Result<Config, LoadError> {
+        Ok(self.settings(pages, false)?.into_config(&addresses)?)
     }
 
     /// The same, with another level of what is logged unless told otherwise.
@@ -286,7 +312,7 @@ impl Sources {
     /// # Errors
     /// As [`Self::load`].
     pub fn load_at(self, level: Level) -> Result<Config, LoadError> {
-        let mut settings = self.settings()?;
+        let mut settings = self.settings(&Pages::default(), true)?;
         settings.log.level.get_or_insert(level);
         Ok(settings.into_config(&addresses)?)
     }
@@ -296,17 +322,19 @@ impl Sources {
     /// # Errors
     /// As [`Self::load`].
     pub fn load_any(self) -> Result<Config, LoadError> {
-        Ok(self.settings()?.into_config_of_host(&addresses)?)
+        Ok(self
+            .settings(&Pages::default(), true)?
+            .into_config_of_host(&addresses)?)
     }
 
-    fn settings(self) -> Result<Settings, LoadError> {
+    fn settings(self, pages: &Pages, ask: bool) -> Result<Settings, LoadError> {
         let Self {
             config,
             target,
             web,
             kernel,
             log,
-            file_sd,
+            discovery,
         } = self;
         let mut settings = match &config {
             Some(path) => Settings::from_toml(&path.display().to_string(), &files::read(path)?)?,
@@ -326,11 +354,30 @@ impl Sources {
         settings.web = web.or(settings.web);
         settings.kernel = kernel.or(settings.kernel);
         settings.log = log.or(settings.log);
-        settings.file_sd = file_sd.or(settings.file_sd);
-        let listed = files::targets(settings.file_sd.patterns())?;
-        settings.targets.extend(listed);
+        if discovery != DiscoverySettings::default() {
+            settings.discovery.push((Place::CommandLine, discovery));
+        }
+        let discovery = settings.discoveries()?;
+        if ask {
+            pages.ask_all(pages_of(&discovery))?;
+        }
+        for list in lists(&discovery, pages)? {
+            settings.targets.extend(list.targets(&files::is_of_host)?);
+        }
         Ok(settings)
     }
+}
+
+/// What all lists say, in the order of the configuration; of pages, what they said when they last answered.
+fn lists(discovery: &[Discovery], pages: &Pages) -> Result<Vec<List>, LoadError> {
+    let mut lists = Vec::new();
+    for discovery in discovery {
+        match discovery {
+            Discovery::Files(pattern) => lists.extend(files::lists_of(pattern)?),
+            Discovery::Page(page) => lists.extend(pages.list(page)),
+        }
+    }
+    Ok(lists)
 }
 
 /// The addresses of a host, as the system's resolver has them.

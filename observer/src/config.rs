@@ -5,12 +5,14 @@
 //! the flags and environment (`clap`). It reads no file and no environment itself: `args` does.
 
 mod claimed;
+mod discovery;
 mod error;
 mod file;
-mod file_sd;
 mod general;
+mod groups;
 mod labels;
 mod listen;
+mod netns;
 mod peers;
 mod settings;
 mod settle;
@@ -21,6 +23,7 @@ mod value;
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::ValueEnum;
@@ -30,20 +33,25 @@ use url::{Host, Url};
 
 use crate::claim::{self, Access, Freshness, Selection};
 pub use claimed::{Word, WordError};
-pub use error::{ConfigError, Place, TargetProblem};
-pub use file_sd::{FileSdSettings, Pattern, PatternError, targets_of_list};
+pub use discovery::{Discovery, DiscoveryKind, DiscoverySettings, Page, Pattern, PatternError};
+pub use error::{ConfigError, DiscoveryProblem, Place, TargetProblem};
 pub use general::{KernelSettings, LogSettings, WebSettings};
+pub use groups::{Group, List};
 pub use labels::{LabelError, LabelName, LabelValue, MAX_LABELS, WrittenLabels};
 pub use listen::{Listen, Listens, MAX_LISTENS, Resolver, TcpAddress, WrittenListen};
+pub use netns::{CgroupPath, ContainerName, Netns, UnitName};
 pub use settings::Settings;
 pub use target::TargetSettings;
 pub use unix::UnixName;
 pub use value::{
-    Cgroup, HttpUrl, Name, Netns, Percent, Span, Text, ValueError, WebAddress, Whole, Within,
+    Cgroup, HttpUrl, Name, Percent, Span, Text, ValueError, WebAddress, Whole, Within,
 };
 
 /// Most targets of one observer.
 pub const MAX_TARGETS: usize = 256;
+
+/// Most places that have lists of further targets.
+pub const MAX_DISCOVERIES: usize = 64;
 
 /// Most URLs whose claims are summed for one target.
 pub const MAX_GAUGE_URLS: usize = 64;
@@ -64,7 +72,7 @@ pub struct Config {
     /// What is logged.
     pub log: Log,
     /// Where lists of further targets are; those that were there are among the targets.
-    pub file_sd: Vec<Pattern>,
+    pub discovery: Vec<Discovery>,
     /// At most [`MAX_TARGETS`], with unique names; at least one, unless there are lists of them, or
     /// something is asked of the host.
     pub targets: Vec<Target>,
@@ -91,6 +99,8 @@ impl Config {
 pub struct Web {
     /// Where it listens.
     pub listen_address: SocketAddr,
+    /// What guards it, if anything.
+    pub config_file: Option<PathBuf>,
 }
 
 impl Web {
@@ -127,20 +137,26 @@ pub struct Log {
 pub enum Source {
     /// In the file, on the command line or in the environment.
     Config,
-    /// In a list of Prometheus' file_sd.
-    FileSd,
+    /// In a file of Prometheus' file_sd.
+    File,
+    /// On a page of Prometheus' http_sd.
+    Http,
+    /// Among the targets of a Prometheus server.
+    Prometheus,
 }
 
 impl Source {
-    /// Both.
-    pub const ALL: [Self; 2] = [Self::Config, Self::FileSd];
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Config, Self::File, Self::Http, Self::Prometheus];
 
     /// The label `source`.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::Config => "config",
-            Self::FileSd => "file_sd",
+            Self::File => "file",
+            Self::Http => "http",
+            Self::Prometheus => "prometheus",
         }
     }
 }
@@ -382,6 +398,9 @@ mod tests {
                     "claim-command",
                     "claim-user",
                     "gauge-netns",
+                    "cgroup",
+                    "unit",
+                    "container",
                     "labels",
                 ];
                 let is_one_of_several = is_one_of_several.iter().any(|key| line.starts_with(key));

@@ -68,6 +68,7 @@ fn set_kernel(watch: &Watch) {
             .iter()
             .filter(|target| target.config.source == source);
         gauge!(TARGETS, "source" => source.name()).set(of_source.count() as f64);
+        counter!(LIST_FAILURES, "source" => source.name()).absolute(watch.list_failures(source));
     }
     let reloaded = watch.reloaded();
     gauge!(RELOADED).set(flag(reloaded.is_successful));

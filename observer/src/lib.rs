@@ -6,6 +6,7 @@
 pub mod api;
 pub mod args;
 pub mod blocking;
+mod cgroups;
 mod chain;
 pub mod check;
 pub mod claim;

@@ -20,7 +20,7 @@ use std::{
 use anyhow::Context as _;
 
 use observer::{
-    args::{self, Command, ConfigCommand, Output},
+    args::{self, Command, ConfigCommand, Output, Pages},
     claim,
     config::Level,
     printable::printable_lines,
@@ -122,7 +122,8 @@ fn execute(command: Command) -> anyhow::Result<ExitCode> {
             say(&list_recipes::list(name.as_deref(), output)?)?;
         }
         Command::Config(ConfigCommand::Check(sources)) => {
-            let config = sources.load()?;
+            let config = sources.load_with(&Pages::default())?;
+            run::guard(&config)?;
             for target in &config.targets {
                 let command = target.claim_command.as_ref();
                 let checked = command.map_or(Ok(()), claim::Command::check);

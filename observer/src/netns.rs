@@ -20,6 +20,7 @@ use rustix::fs::{FsWord, OFlags, fstatfs};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use crate::{
+    cgroups,
     config::Netns,
     privileges::{self, Errands},
 };
@@ -59,11 +60,39 @@ impl NetworkNamespace {
     /// # Errors
     /// When there is none, or it may not be opened.
     pub fn open(netns: &Netns) -> Result<Self, NetnsError> {
-        let path = match netns {
-            Netns::SelfNs => PathBuf::from("/proc/self/ns/net"),
-            Netns::Pid(pid) => PathBuf::from(format!("/proc/{pid}/ns/net")),
-            Netns::Path(path) => path.clone(),
+        match netns {
+            Netns::SelfNs => Self::of_path(PathBuf::from("/proc/self/ns/net")),
+            Netns::Pid(pid) => Self::of_process(*pid),
+            Netns::Path(path) => Self::of_path(path.clone()),
+            Netns::Cgroup(_) | Netns::Unit(_) | Netns::Container(_) => Self::of_cgroup(netns),
+        }
+    }
+
+    /// That of the processes of a cgroup. What supervises a container may be beside it, in the namespace of
+    /// the host: where there are two, it is the other one.
+    fn of_cgroup(netns: &Netns) -> Result<Self, NetnsError> {
+        let failed = |source| NetnsError {
+            path: netns.to_string().into(),
+            source,
         };
+        let own = Self::of_path(PathBuf::from("/proc/self/ns/net"))?;
+        let mut found = Err(failed(io::ErrorKind::NotFound.into()));
+        for process in cgroups::processes(netns).map_err(failed)? {
+            // Some may have ended by now.
+            match Self::of_process(process) {
+                Ok(other) if other.inode != own.inode => return Ok(other),
+                Err(error) if error.is_absent() => {}
+                opened => found = opened,
+            }
+        }
+        found
+    }
+
+    fn of_process(pid: u32) -> Result<Self, NetnsError> {
+        Self::of_path(PathBuf::from(format!("/proc/{pid}/ns/net")))
+    }
+
+    fn of_path(path: PathBuf) -> Result<Self, NetnsError> {
         let open = || {
             // A path that is no namespace may be a FIFO: to open it must not wait for its writer.
             let file = File::options()

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use observer::{
-    args::{Files, Sources},
+    args::{Files, Pages, Refresher, Sources},
     blocking::MAX_THREADS,
     config::{Config, Level, Log, LogFormat},
     http, memory,
@@ -20,6 +20,7 @@ use tokio::{
     time::{MissedTickBehavior, interval},
 };
 use tracing_subscriber::{EnvFilter, layer::SubscriberExt as _, util::SubscriberInitExt as _};
+use web_config::Guard;
 
 /// Sends the log to stderr as the configuration says.
 pub(crate) fn init_log(log: Log) {
@@ -61,14 +62,24 @@ const LOOK: Duration = Duration::from_secs(1);
 /// When there is no configuration, the observer's address is taken or the kernel refuses; nothing is
 /// left half-started.
 pub(crate) fn run(sources: Sources) -> anyhow::Result<()> {
-    let config = sources.clone().load()?;
+    let config = sources.clone().load_with(&Pages::default())?;
     let files = Files::of(sources.config.as_deref(), &config);
     init_log(config.log);
     memory::keep_lists_apart();
     // Before the kernel is touched: a busy port must leave nothing behind.
     let listener = bind(config.web.listen_address)?;
+    let guard = guard(&config)?;
     let watch = Arc::new(open(&config)?);
-    block_on(serve(listener, watch, config, sources, files))
+    block_on(serve(listener, guard, watch, config, sources, files))
+}
+
+/// What guards the observer's own HTTP, if anything does.
+///
+/// # Errors
+/// When its file is not what it has to be.
+pub(crate) fn guard(config: &Config) -> anyhow::Result<Option<Guard>> {
+    let file = config.web.config_file.as_deref();
+    Ok(file.map(Guard::open).transpose()?)
 }
 
 /// Attaches to the kernel, then gives up the right to do so: before there is a second thread.
@@ -100,6 +111,7 @@ pub(crate) fn block_on<T>(command: impl Future<Output = anyhow::Result<T>>) -> a
 
 async fn serve(
     listener: std::net::TcpListener,
+    guard: Option<Guard>,
     watch: Arc<Watch>,
     mut config: Config,
     sources: Sources,
@@ -117,10 +129,13 @@ async fn serve(
     if address.ip().is_loopback() {
         tracing::info!("metrics are on loopback only; --web.listen-address opens them");
     }
+    let failing = Arc::clone(&watch);
+    let refresher = Refresher::new(Pages::default(), move |source| failing.list_failed(source));
     // Whoever is told may stop it at once, or have it read its configuration again.
     let stopped = stopped()?;
     let hangup = signal(SignalKind::hangup()).context("wait for SIGHUP")?;
-    let mut occasions = Occasions::new(hangup, files);
+    let mut occasions = Occasions::new(hangup, files, refresher);
+    occasions.follow(&config);
     let status = format!(
         "watching {} target(s) by {}, metrics on {address}",
         watch.targets().len(),
@@ -131,16 +146,17 @@ async fn serve(
         stopped.await;
         tell_supervisor(&[NotifyState::Stopping]);
     };
-    let served = http::serve(listener, Arc::clone(&watch), stop);
+    let served = http::serve(listener, guard, Arc::clone(&watch), stop);
     tokio::pin!(served);
     loop {
         tokio::select! {
             () = &mut served => break,
             ended = tasks.ended() => return Err(ended.into()),
             () = occasions.next() => {
-                let read = read_again(sources.clone()).await;
+                let pages = occasions.refresher.pages();
+                let read = read_again(sources.clone(), pages).await;
                 let reloaded = read.and_then(|read| reload(&watch, &mut tasks, &mut config, read));
-                occasions.files.follow(&config);
+                occasions.follow(&config);
                 if let Err(error) = reloaded {
                     watch.reload_failed();
                     tracing::error!(
@@ -161,20 +177,28 @@ struct Occasions {
     hangup: Signal,
     look: tokio::time::Interval,
     files: Files,
+    refresher: Refresher,
 }
 
 impl Occasions {
-    fn new(hangup: Signal, files: Files) -> Self {
+    fn new(hangup: Signal, files: Files, refresher: Refresher) -> Self {
         let mut look = interval(LOOK);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Self {
             hangup,
             look,
             files,
+            refresher,
         }
     }
 
-    /// Returns at the next SIGHUP, or when a file has changed.
+    /// Files and pages are those of `config` from now on.
+    fn follow(&mut self, config: &Config) {
+        self.files.follow(config);
+        self.refresher.follow(config);
+    }
+
+    /// Returns at the next SIGHUP, or when a file or a page has changed.
     async fn next(&mut self) {
         loop {
             tokio::select! {
@@ -182,6 +206,7 @@ impl Occasions {
                     self.files.take();
                     return;
                 }
+                () = self.refresher.changed() => return,
                 _ = self.look.tick() => {}
             }
             if self.files.have_changed() {
@@ -192,8 +217,8 @@ impl Occasions {
 }
 
 /// Reads files and resolves names, which blocks.
-async fn read_again(sources: Sources) -> anyhow::Result<Config> {
-    let load = tokio::task::spawn_blocking(move || sources.load());
+async fn read_again(sources: Sources, pages: Pages) -> anyhow::Result<Config> {
+    let load = tokio::task::spawn_blocking(move || sources.load_with(&pages));
     Ok(load.await.context("read the configuration")??)
 }
 
@@ -220,7 +245,7 @@ fn reload(
             tracing::warn!(section, "this part has changed, and needs a restart");
         }
     }
-    (config.targets, config.file_sd) = (read.targets, read.file_sd);
+    (config.targets, config.discovery) = (read.targets, read.discovery);
     Ok(())
 }
 

@@ -60,7 +60,11 @@ impl Prometheus {
         Self::start_with(&[], [job].into_iter()).await
     }
 
-    async fn start_with(rules: &[String], jobs: impl Iterator<Item = String>) -> Result<Self> {
+    /// Starts one with these rules, and jobs as its configuration has them.
+    ///
+    /// # Errors
+    /// As of [`Self::start`].
+    pub async fn start_with(rules: &[String], jobs: impl Iterator<Item = String>) -> Result<Self> {
         let folder = TempDir::new().context("make a temporary directory")?;
         let mut config = String::from("global: {scrape_interval: 1s, evaluation_interval: 1s}\n");
         config.push_str("rule_files: [rules-*.yml]\nscrape_configs:\n");

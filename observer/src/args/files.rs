@@ -13,7 +13,7 @@ use std::{
 };
 
 use super::{LoadError, MAX_FILE, addresses};
-use crate::config::{Config, Pattern, Place, TargetSettings, targets_of_list};
+use crate::config::{Config, Discovery, List, Pattern, Source};
 
 /// Most lists that a pattern may stand for.
 const MAX_LISTS: usize = 1_024;
@@ -35,22 +35,17 @@ pub(super) fn read(path: &Path) -> Result<String, LoadError> {
     Ok(text)
 }
 
-/// The targets of all lists, in the order of the patterns and of the names of the files.
-pub(super) fn targets<'a>(
-    patterns: impl Iterator<Item = &'a Pattern>,
-) -> Result<Vec<(Place, TargetSettings)>, LoadError> {
-    let mut targets = Vec::new();
-    for pattern in patterns {
-        let lists = lists(pattern).map_err(|source| LoadError::Read {
-            path: pattern.path.clone(),
-            source,
-        })?;
-        for list in lists {
-            let name = list.display().to_string();
-            targets.extend(targets_of_list(&name, &read(&list)?, &is_of_host)?);
-        }
-    }
-    Ok(targets)
+/// The lists of a pattern, in the order of their names.
+pub(super) fn lists_of(pattern: &Pattern) -> Result<Vec<List>, LoadError> {
+    let lists = lists(pattern).map_err(|source| LoadError::Read {
+        path: pattern.path.clone(),
+        source,
+    })?;
+    let read = |list: &PathBuf| {
+        let name = list.display().to_string();
+        Ok(List::of_text(&name, Source::File, &read(list)?)?)
+    };
+    lists.iter().map(read).collect()
 }
 
 /// The files that a pattern stands for now. One without a `*` has to be there when it is read.
@@ -60,8 +55,13 @@ fn lists(pattern: &Pattern) -> io::Result<Vec<PathBuf>> {
     }
     let folder = pattern.path.parent().unwrap_or(Path::new(""));
     let opened = match folder.as_os_str().is_empty() {
-        true => Path::new(".").read_dir()?,
-        false => folder.read_dir()?,
+        true => Path::new(".").read_dir(),
+        false => folder.read_dir(),
+    };
+    let opened = match opened {
+        // It may come yet, as its lists may.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        opened => opened?,
     };
     let mut lists = Vec::new();
     for entry in opened {
@@ -79,7 +79,7 @@ fn lists(pattern: &Pattern) -> io::Result<Vec<PathBuf>> {
 }
 
 /// Whether an address, or one of a name's, is this host's: only there can a socket be bound to it.
-fn is_of_host(host: &str) -> bool {
+pub(super) fn is_of_host(host: &str) -> bool {
     let mut found = addresses(host).unwrap_or_default().into_iter();
     found.any(|address| UdpSocket::bind((address, 0)).is_ok())
 }
@@ -101,6 +101,18 @@ impl Stamp {
     }
 }
 
+/// Where the lists of a configuration are that are files.
+fn patterns(config: &Config) -> Vec<Pattern> {
+    let files = config
+        .discovery
+        .iter()
+        .filter_map(|discovery| match discovery {
+            Discovery::Files(pattern) => Some(pattern.clone()),
+            Discovery::Page(_) => None,
+        });
+    files.collect()
+}
+
 /// The files of a configuration, as they were when it was read.
 #[derive(Debug, Clone)]
 pub struct Files {
@@ -118,7 +130,7 @@ impl Files {
     pub fn of(file: Option<&Path>, config: &Config) -> Self {
         let mut files = Self {
             config: file.map(Path::to_owned),
-            patterns: config.file_sd.clone(),
+            patterns: patterns(config),
             taken: Vec::new(),
             last: Vec::new(),
         };
@@ -134,7 +146,7 @@ impl Files {
 
     /// The lists are where `config` says from now on; those that are new are a change.
     pub fn follow(&mut self, config: &Config) {
-        self.patterns.clone_from(&config.file_sd);
+        self.patterns = patterns(config);
     }
 
     /// Looks at them. Whether they are others than those that were taken, and as they were at the last
@@ -166,8 +178,8 @@ mod tests {
 
     use super::*;
 
-    fn config(patterns: &[String]) -> Config {
-        let text = format!("[file-sd]\nfiles = {patterns:?}\n");
+    fn config(pattern: &str) -> Config {
+        let text = format!("[[discovery]]\nkind = 'file'\npath = {pattern:?}\n");
         let settings = crate::config::Settings::from_toml("x", &text).unwrap();
         settings.into_config(&|_| Ok(Vec::new())).unwrap()
     }
@@ -179,7 +191,7 @@ mod tests {
         let pattern = format!("{}/*.json", folder.path().display());
         let main = file("observer.toml");
         fs::write(&main, "").unwrap();
-        let mut files = Files::of(Some(&main), &config(&[pattern]));
+        let mut files = Files::of(Some(&main), &config(&pattern));
         assert!(!files.have_changed());
         let looks = |files: &mut Files| [(); 3].map(|()| files.have_changed());
         fs::write(file("a.json"), "[]").unwrap();
@@ -205,7 +217,7 @@ mod tests {
     fn a_list_without_a_star_has_to_be_there() {
         let listed = |path: &Path| {
             let pattern: Pattern = path.to_str().unwrap().parse().unwrap();
-            targets([&pattern].into_iter())
+            lists_of(&pattern)
         };
         let folder = tempfile::tempdir().unwrap();
         let missing = folder.path().join("x.json");

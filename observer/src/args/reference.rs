@@ -32,11 +32,12 @@ fn settings() -> String {
         ("[web]", String::new()),
         ("[kernel]", String::new()),
         ("[log]", String::new()),
-        ("[file-sd]", String::new()),
+        ("[[discovery]]", String::new()),
     ];
     for argument in run.get_arguments() {
         let flag = argument.get_long().expect("every setting is a flag");
         let (part, key) = match flag.split_once('.') {
+            Some(("discovery", key)) => ("[[discovery]]".to_owned(), key),
             Some((part, key)) => (format!("[{part}]"), key),
             // The file cannot name itself.
             None if flag == "config" => continue,

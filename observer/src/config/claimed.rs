@@ -1,5 +1,6 @@
 //! Which settings together say what the claim is, and who is asked for it.
 
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use url::Url;
@@ -7,7 +8,9 @@ use url::Url;
 use super::error::TargetProblem;
 use super::value::Text;
 use super::{ClaimFormat, GAUGE, MAX_WORDS};
-use crate::claim::{Command, Expression, Path, Pattern, Query, Selection, Selector, User};
+use crate::claim::{
+    Access, Authorization, Command, Expression, Path, Pattern, Query, Selection, Selector, User,
+};
 
 /// Longest word of a command. Unit: bytes.
 const MAX_WORD: usize = 4096;
@@ -140,4 +143,27 @@ pub(super) fn command(
 fn default_gauge() -> Selection {
     let gauge = Selector::parse(GAUGE).expect("a bare metric name is a selector");
     Selection::Series(gauge.into())
+}
+
+/// How whoever has a page wants to be asked for it.
+pub(super) fn access(
+    bearer_token_file: Option<PathBuf>,
+    username: Option<String>,
+    password_file: Option<PathBuf>,
+    ca_file: Option<PathBuf>,
+) -> Result<Access, TargetProblem> {
+    let authorization = match (bearer_token_file, username, password_file) {
+        (None, None, None) => None,
+        (Some(token_file), None, None) => Some(Authorization::Bearer { token_file }),
+        (None, Some(username), Some(password_file)) => Some(Authorization::Basic {
+            username,
+            password_file,
+        }),
+        (None, _, _) => return Err(TargetProblem::HalfBasic),
+        (Some(_), _, _) => return Err(TargetProblem::TwoAuthorizations),
+    };
+    Ok(Access {
+        authorization,
+        ca_file,
+    })
 }

@@ -8,7 +8,10 @@ use std::time::Duration;
 
 use observer_ebpf::MAX_IGNORED_PEERS;
 
-use super::{MAX_GAUGE_URLS, MAX_LABELS, MAX_LISTENS, MAX_TARGETS, MAX_WORDS, UnixName};
+use super::{
+    MAX_DISCOVERIES, MAX_GAUGE_URLS, MAX_LABELS, MAX_LISTENS, MAX_TARGETS, MAX_WORDS, Netns,
+    Source, UnixName,
+};
 
 /// Why there is no configuration.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -21,15 +24,37 @@ pub enum ConfigError {
         /// What `toml`, or the type of the value, says.
         message: String,
     },
-    /// Not a list of file_sd.
+    /// Not a list of file_sd or http_sd.
     #[error(
         "{name}: expected a list of groups with targets and labels, as Prometheus has it: {message}"
     )]
     List {
-        /// The file's name.
+        /// The file's name, or the page's URL.
         name: String,
         /// What the parser says.
         message: String,
+    },
+    /// Not what Prometheus says of its targets.
+    #[error("{name}: expected what Prometheus answers: {message}: is it a Prometheus server?")]
+    Server {
+        /// The URL.
+        name: String,
+        /// What the parser says.
+        message: String,
+    },
+    /// Each setting of a discovery is well, but not together.
+    #[error("{place}: {problem}")]
+    Discovery {
+        /// The file and position of it, or the command line.
+        place: Place,
+        /// What is wrong with it.
+        problem: DiscoveryProblem,
+    },
+    /// More sources of lists than are followed.
+    #[error("{count} discoveries are more than the {MAX_DISCOVERIES} that are followed")]
+    TooManyDiscoveries {
+        /// How many there are.
+        count: usize,
     },
     /// Each setting is well, but not together.
     #[error("{place}: {problem}")]
@@ -42,7 +67,7 @@ pub enum ConfigError {
     /// Nothing to observe.
     #[error(
         "no target: give --listen and --gauge-url, or a file with [[target]] by --config, or lists of \
-         targets by --file-sd.files"
+         targets by --discovery.path"
     )]
     NoTarget,
     /// More targets than are watched by one observer.
@@ -224,6 +249,14 @@ pub enum TargetProblem {
     /// Two ways to prove who asks.
     #[error("bearer-token-file and username are two ways to prove who asks: choose one")]
     TwoAuthorizations,
+    /// Two ways to say where the sockets are.
+    #[error("{one} and {other} are two places of one target: choose one")]
+    TwoPlaces {
+        /// The one.
+        one: Netns,
+        /// The other.
+        other: Netns,
+    },
     /// A scrape that may outlast the interval.
     #[error("scrape-timeout ({timeout:?}) is longer than the interval ({interval:?})")]
     SlowScrape {
@@ -232,6 +265,28 @@ pub enum TargetProblem {
         /// The interval.
         interval: Duration,
     },
+}
+
+/// What is wrong with a `[[discovery]]`.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DiscoveryProblem {
+    /// Files without a path.
+    #[error("a discovery of kind file has a path, such as /etc/plumbline/targets/*.yaml")]
+    NoPath,
+    /// A page without a URL.
+    #[error("a discovery of kind http or prometheus has a url")]
+    NoUrl,
+    /// A setting of another kind.
+    #[error("{setting} is of another kind of discovery: kind = \"{kind}\" has none")]
+    OfOtherKind {
+        /// Which.
+        setting: &'static str,
+        /// The kind that it was written for.
+        kind: &'static str,
+    },
+    /// No way to prove who asks.
+    #[error(transparent)]
+    Access(TargetProblem),
 }
 
 /// Where a setting stands.
@@ -248,10 +303,12 @@ pub enum Place {
         /// Column in characters, from 1.
         column: usize,
     },
-    /// A group in a list of file_sd, from 1.
+    /// A group in a list of targets, from 1.
     Group {
         /// The list's name.
         name: String,
+        /// What kind of list.
+        source: Source,
         /// Which group.
         number: usize,
     },
@@ -262,7 +319,7 @@ impl fmt::Display for Place {
         match self {
             Self::CommandLine => f.write_str("command line"),
             Self::File { name, line, column } => write!(f, "{name}:{line}:{column}"),
-            Self::Group { name, number } => write!(f, "{name}, group {number}"),
+            Self::Group { name, number, .. } => write!(f, "{name}, group {number}"),
         }
     }
 }

@@ -5,8 +5,8 @@
 use serde::Deserialize;
 use toml::Spanned;
 
+use super::discovery::DiscoverySettings;
 use super::error::{ConfigError, Place};
-use super::file_sd::FileSdSettings;
 use super::general::{KernelSettings, LogSettings, WebSettings};
 use super::settings::Settings;
 use super::target::TargetSettings;
@@ -18,7 +18,7 @@ struct File {
     web: WebSettings,
     kernel: KernelSettings,
     log: LogSettings,
-    file_sd: FileSdSettings,
+    discovery: Vec<Spanned<DiscoverySettings>>,
     target: Vec<Spanned<TargetSettings>>,
 }
 
@@ -32,23 +32,20 @@ impl Settings {
             web,
             kernel,
             log,
-            file_sd,
+            discovery,
             target,
         } = toml::from_str(text).map_err(|error| ConfigError::File {
             place: Place::in_file(name, text, error.span()),
             message: meant(error.message()),
         })?;
-        let placed = |target: Spanned<TargetSettings>| {
-            (
-                Place::in_file(name, text, Some(target.span())),
-                target.into_inner(),
-            )
-        };
+        let place = |span| Place::in_file(name, text, Some(span));
+        let placed = |target: Spanned<TargetSettings>| (place(target.span()), target.into_inner());
+        let discovered = |of: Spanned<DiscoverySettings>| (place(of.span()), of.into_inner());
         Ok(Self {
             web,
             kernel,
             log,
-            file_sd,
+            discovery: discovery.into_iter().map(discovered).collect(),
             targets: target.into_iter().map(placed).collect(),
         })
     }

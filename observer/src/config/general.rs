@@ -3,6 +3,7 @@
 //! Each is defined here once: its key, flag, environment variable, help and default.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 
 use clap::Args;
 use serde::Deserialize;
@@ -27,6 +28,11 @@ pub struct WebSettings {
     #[arg(long = "web.listen-address", value_name = "ADDRESS:PORT")]
     #[arg(env = "OBSERVER_WEB_LISTEN_ADDRESS", help_heading = "Observer")]
     pub listen_address: Option<Text<WebAddress>>,
+    /// File that guards it, in the format of Prometheus' web.config.file: TLS and basic authentication; read
+    /// again when it has changed [default: none]
+    #[arg(long = "web.config-file", value_name = "FILE")]
+    #[arg(env = "OBSERVER_WEB_CONFIG_FILE", help_heading = "Observer")]
+    pub config_file: Option<PathBuf>,
 }
 
 /// `[kernel]`, or `--kernel.…`.
@@ -68,6 +74,7 @@ impl WebSettings {
     pub fn or(self, other: Self) -> Self {
         Self {
             listen_address: self.listen_address.or(other.listen_address),
+            config_file: self.config_file.or(other.config_file),
         }
     }
 
@@ -78,6 +85,7 @@ impl WebSettings {
             listen_address: self
                 .listen_address
                 .map_or(LISTEN_ADDRESS, |Text(address)| address.0),
+            config_file: self.config_file,
         }
     }
 }

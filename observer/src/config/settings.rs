@@ -2,18 +2,19 @@
 
 use std::time::Duration;
 
-use super::claimed::{Said, check_server, command, selection};
+use super::claimed::{Said, access, check_server, command, selection};
+use super::discovery::DiscoverySettings;
 use super::error::{Place, TargetProblem};
-use super::file_sd::FileSdSettings;
 use super::general::{KernelSettings, LogSettings, WebSettings};
 use super::labels::labels;
 use super::listen::{Listens, Resolver};
+use super::netns::Where;
 use super::peers::networks;
 use super::settle::Settle;
 use super::target::TargetSettings;
-use super::value::{HttpUrl, Name, Netns, Percent, Span, Text};
+use super::value::{HttpUrl, Name, Percent, Span, Text};
 use super::{Bound, ClaimType, Counts, MAX_GAUGE_URLS, Source, Target};
-use crate::claim::{Access, Authorization, Freshness, MAX_AGE, MAX_AGE_OF_SAMPLE, Selection};
+use crate::claim::{Freshness, MAX_AGE, MAX_AGE_OF_SAMPLE, Selection};
 
 const INTERVAL: Duration = Duration::from_secs(5);
 const CONFIRM: u32 = 2;
@@ -33,8 +34,8 @@ pub struct Settings {
     pub kernel: KernelSettings,
     /// `[log]`.
     pub log: LogSettings,
-    /// `[file-sd]`.
-    pub file_sd: FileSdSettings,
+    /// Each `[[discovery]]`, with where it stands.
+    pub discovery: Vec<(Place, DiscoverySettings)>,
     /// Each `[[target]]`, and each target of a list, with where it stands.
     pub targets: Vec<(Place, TargetSettings)>,
 }
@@ -49,6 +50,9 @@ impl TargetSettings {
             name,
             listen,
             netns,
+            cgroup,
+            unit,
+            container,
             gauge_url,
             gauge_netns,
             claim_command,
@@ -95,6 +99,12 @@ impl TargetSettings {
             pattern: claim_pattern,
             query: claim_query,
         };
+        let place = Where {
+            netns,
+            cgroup,
+            unit,
+            container,
+        };
         let claim_type = claim_type.unwrap_or(ClaimType::Gauge);
         let mut claim = selection(claim_format, said)?;
         if claim_type == ClaimType::Counter {
@@ -102,16 +112,7 @@ impl TargetSettings {
         }
         check_server(&claim, &gauge_url)?;
         let claim_command = command(claim_command, claim_user, !gauge_url.is_empty(), &claim)?;
-        let authorization = match (bearer_token_file, username, password_file) {
-            (None, None, None) => None,
-            (Some(token_file), None, None) => Some(Authorization::Bearer { token_file }),
-            (None, Some(username), Some(password_file)) => Some(Authorization::Basic {
-                username,
-                password_file,
-            }),
-            (None, _, _) => return Err(TargetProblem::HalfBasic),
-            (Some(_), _, _) => return Err(TargetProblem::TwoAuthorizations),
-        };
+        let access = access(bearer_token_file, username, password_file, ca_file)?;
         let interval = interval.map_or(INTERVAL, |Text(interval)| interval.0);
         let scrape_timeout = match scrape_timeout {
             None => SCRAPE_TIMEOUT.min(interval),
@@ -138,7 +139,7 @@ impl TargetSettings {
             source,
             labels: labels(written_labels)?,
             listen,
-            netns: netns.map_or(Netns::SelfNs, |Text(netns)| netns),
+            netns: place.netns()?,
             gauge_url,
             claim_command,
             gauge_netns: gauge_netns.map(|Text(netns)| netns),
@@ -161,10 +162,7 @@ impl TargetSettings {
             confirm_for: confirm_for.map_or(settle, |Text(time)| time.0),
             too_wide: too_wide.map_or(TOO_WIDE, |Text(percent)| percent).share(),
             scrape_timeout,
-            access: Access {
-                authorization,
-                ca_file,
-            },
+            access,
             connections_url: connections_url.map(|Text(HttpUrl(url))| url),
             silent_after: silent_after.map_or(SILENT_AFTER, |Text(silent)| silent.0),
         })

@@ -11,9 +11,10 @@ use serde::Deserialize;
 use super::claimed::Word;
 use super::labels::WrittenLabels;
 use super::listen::WrittenListen;
+use super::netns::{CgroupPath, ContainerName, Netns, UnitName};
 use super::peers::Peers;
 use super::settle::Settle;
-use super::value::{HttpUrl, Name, Netns, Percent, Span, Text, Within, one_or_more};
+use super::value::{HttpUrl, Name, Percent, Span, Text, Within, one_or_more};
 use super::{Bound, ClaimFormat, ClaimType, Counts};
 use crate::claim::{Expression, Path, Pattern, Query, Selector, User};
 
@@ -44,6 +45,26 @@ pub struct TargetSettings {
     /// Network namespace of the service's sockets: self, pid:NUMBER or path:FILE [default: self]
     #[arg(long, env = "OBSERVER_NETNS", help_heading = "Target")]
     pub netns: Option<Text<Netns>>,
+    /// In place of --netns: the cgroup that the service is run in, as /proc/PID/cgroup shows it
+    #[arg(id = "target.cgroup", long = "cgroup", value_name = "PATH")]
+    #[arg(env = "OBSERVER_CGROUP", help_heading = "Target")]
+    pub cgroup: Option<Text<CgroupPath>>,
+    /// In place of --netns: the systemd unit that runs the service, such as chat.service
+    #[arg(
+        long,
+        value_name = "NAME",
+        env = "OBSERVER_UNIT",
+        help_heading = "Target"
+    )]
+    pub unit: Option<Text<UnitName>>,
+    /// In place of --netns: the name or the id of the container that the service is run in
+    #[arg(
+        long,
+        value_name = "NAME",
+        env = "OBSERVER_CONTAINER",
+        help_heading = "Target"
+    )]
+    pub container: Option<Text<ContainerName>>,
     /// Where the service publishes its gauge; given several times, the claims are summed
     #[arg(long, value_name = "URL", value_delimiter = ' ')]
     #[arg(env = "OBSERVER_GAUGE_URL", help_heading = "Target")]
@@ -235,12 +256,23 @@ pub struct TargetSettings {
 }
 
 impl TargetSettings {
+    /// Whether its sockets are in a network namespace that is named.
+    pub(super) const fn is_elsewhere(&self) -> bool {
+        self.netns.is_some()
+            || self.cgroup.is_some()
+            || self.unit.is_some()
+            || self.container.is_some()
+    }
+
     /// The keys of what is set, for messages.
     pub fn keys(&self) -> String {
         let keys = [
             ("name", self.name.is_some()),
             ("listen", self.listen.is_some()),
             ("netns", self.netns.is_some()),
+            ("cgroup", self.cgroup.is_some()),
+            ("unit", self.unit.is_some()),
+            ("container", self.container.is_some()),
             ("gauge-url", self.gauge_url.is_some()),
             ("gauge-netns", self.gauge_netns.is_some()),
             ("claim-command", self.claim_command.is_some()),

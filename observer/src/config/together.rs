@@ -1,17 +1,37 @@
 //! The targets of a configuration together: how many there may be, and which clash.
 
+use super::discovery::{Discovery, DiscoverySettings};
 use super::error::{ConfigError, Place, TargetProblem};
 use super::listen::Resolver;
 use super::settings::Settings;
-use super::{Config, MAX_TARGETS, Source, Target};
+use super::{Config, MAX_DISCOVERIES, MAX_TARGETS, Source, Target};
 
 impl Settings {
+    /// Where lists of further targets are.
+    ///
+    /// # Errors
+    /// When there are too many, or one that lacks something.
+    pub fn discoveries(&self) -> Result<Vec<Discovery>, ConfigError> {
+        let count = self.discovery.len();
+        if count > MAX_DISCOVERIES {
+            return Err(ConfigError::TooManyDiscoveries { count });
+        }
+        let discovery = |(place, settings): &(Place, DiscoverySettings)| {
+            let discovery = settings.clone().into_discovery();
+            discovery.map_err(|problem| ConfigError::Discovery {
+                place: place.clone(),
+                problem,
+            })
+        };
+        self.discovery.iter().map(discovery).collect()
+    }
+
     /// Fills in the defaults, has the names of hosts resolved, and judges the targets together.
     ///
     /// # Errors
     /// When there is no target and no list of them, or too many, or one that lacks something or clashes.
     pub fn into_config(self, resolver: Resolver<'_>) -> Result<Config, ConfigError> {
-        if self.targets.is_empty() && self.file_sd.patterns().next().is_none() {
+        if self.targets.is_empty() && self.discovery.is_empty() {
             return Err(ConfigError::NoTarget);
         }
         self.into_config_of_host(resolver)
@@ -22,12 +42,13 @@ impl Settings {
     /// # Errors
     /// When there are too many targets, or one that lacks something or clashes.
     pub fn into_config_of_host(self, resolver: Resolver<'_>) -> Result<Config, ConfigError> {
+        let discovery = self.discoveries()?;
         let Self {
             web,
             kernel,
             log,
-            file_sd,
             targets,
+            ..
         } = self;
         if targets.len() > MAX_TARGETS {
             return Err(ConfigError::TooManyTargets {
@@ -37,7 +58,7 @@ impl Settings {
         let mut accepted = Vec::new();
         for (place, settings) in targets {
             let source = match place {
-                Place::Group { .. } => Source::FileSd,
+                Place::Group { source, .. } => source,
                 Place::CommandLine | Place::File { .. } => Source::Config,
             };
             let target = settings
@@ -48,7 +69,7 @@ impl Settings {
         }
         let config = Config {
             targets: accepted,
-            file_sd: file_sd.patterns().cloned().collect(),
+            discovery,
             web: web.into_web(),
             kernel: kernel.into_kernel(),
             log: log.into_log(),

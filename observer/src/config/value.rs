@@ -66,9 +66,20 @@ pub enum ValueError {
     /// Port 0, which no service listens on.
     #[error("port 0 is no port to observe")]
     PortZero,
-    /// Not one of the three ways to name a network namespace.
-    #[error("expected self, pid:NUMBER or path:FILE")]
+    /// Not one of the ways to name a network namespace.
+    #[error("expected self, pid:NUMBER, path:FILE, cgroup:PATH, unit:NAME or container:NAME")]
     Netns,
+    /// Not the path of a cgroup.
+    #[error(
+        "expected the path of a cgroup below the root of the hierarchy, such as /system.slice/chat.service"
+    )]
+    CgroupPath,
+    /// Not a systemd unit with processes.
+    #[error("expected a systemd unit that has processes: NAME.service, NAME.scope or NAME.slice")]
+    Unit,
+    /// Nothing that a container is called.
+    #[error("expected the name or the id of a container")]
+    Container,
     /// Not a Prometheus duration.
     #[error("expected a duration such as 100ms, 5s or 1m30s")]
     Duration,
@@ -106,17 +117,6 @@ pub enum ValueError {
     /// Neither `auto` nor a path.
     #[error("expected auto or the path of a cgroup v2 directory")]
     Cgroup,
-}
-
-/// The network namespace that a service's sockets are in.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum Netns {
-    /// The observer's own.
-    SelfNs,
-    /// That of a process.
-    Pid(u32),
-    /// The one that a file stands for, such as `/run/netns/NAME`.
-    Path(PathBuf),
 }
 
 /// The cgroup whose sockets the egress program sees.
@@ -192,34 +192,6 @@ fn address_and_port(text: &str) -> Result<(Option<IpAddr>, u16), ValueError> {
     }
     let address: SocketAddr = text.parse().map_err(|_| ValueError::Address)?;
     Ok((Some(address.ip()), address.port()))
-}
-
-impl FromStr for Netns {
-    type Err = ValueError;
-
-    fn from_str(text: &str) -> Result<Self, ValueError> {
-        if text == "self" {
-            return Ok(Self::SelfNs);
-        }
-        match text.split_once(':') {
-            Some(("pid", pid)) => match pid.parse() {
-                Ok(pid) if pid > 0 => Ok(Self::Pid(pid)),
-                _ => Err(ValueError::Netns),
-            },
-            Some(("path", path)) if !path.is_empty() => Ok(Self::Path(path.into())),
-            _ => Err(ValueError::Netns),
-        }
-    }
-}
-
-impl fmt::Display for Netns {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::SelfNs => f.write_str("self"),
-            Self::Pid(pid) => write!(f, "pid:{pid}"),
-            Self::Path(path) => write!(f, "path:{}", path.display()),
-        }
-    }
 }
 
 impl FromStr for Cgroup {

@@ -10,6 +10,7 @@ use hyper_util::{
 };
 use rustix::net::sockopt;
 use tokio::{net::TcpListener, sync::Semaphore};
+use web_config::{Guard, Stream};
 
 /// Most connections at once: a few scrapers, people and probes.
 const CONNECTIONS: usize = 128;
@@ -23,7 +24,12 @@ const UNREAD: Duration = Duration::from_secs(60);
 const DRAIN: Duration = Duration::from_secs(2);
 
 /// Serves until `stop` resolves, then lets requests finish for a moment.
-pub(super) async fn serve(listener: TcpListener, router: Router, stop: impl Future<Output = ()>) {
+pub(super) async fn serve(
+    listener: TcpListener,
+    guard: Option<Guard>,
+    router: Router,
+    stop: impl Future<Output = ()>,
+) {
     let mut builder = Builder::new(TokioExecutor::new()).http1_only();
     builder
         .http1()
@@ -43,11 +49,17 @@ pub(super) async fn serve(listener: TcpListener, router: Router, stop: impl Futu
             continue;
         };
         let service = TowerToHyperService::new(router.clone());
-        let connection = builder.serve_connection(TokioIo::new(stream), service);
-        let connection = graceful.watch(connection.into_owned());
+        let (builder, guard, watcher) = (builder.clone(), guard.clone(), graceful.watcher());
         tokio::spawn(async move {
+            let stream = match guard {
+                None => Ok(Stream::Plain(stream)),
+                Some(guard) => guard.accept(stream).await,
+            };
             // A client's fault ends its connection and is of no interest.
-            let _ = connection.await;
+            if let Ok(stream) = stream {
+                let connection = builder.serve_connection(TokioIo::new(stream), service);
+                let _ = watcher.watch(connection).await;
+            }
             drop(place);
         });
     }

@@ -20,6 +20,7 @@ use axum::{
 };
 use serde::Deserialize;
 use tokio::{net::TcpListener, sync::Semaphore};
+use web_config::Guard;
 
 use page::Pages;
 use stream::{Announcer, Streams};
@@ -82,8 +83,13 @@ impl FromRef<Served> for Arc<Semaphore> {
     }
 }
 
-/// Serves until `stop` resolves.
-pub async fn serve(listener: TcpListener, watch: Arc<Watch>, stop: impl Future<Output = ()>) {
+/// Serves until `stop` resolves, to those whom `guard` lets in.
+pub async fn serve(
+    listener: TcpListener,
+    guard: Option<Guard>,
+    watch: Arc<Watch>,
+    stop: impl Future<Output = ()>,
+) {
     let announcer = Announcer::new(Arc::clone(&watch));
     let streams = announcer.streams();
     // Whoever is still listening when the observer is stopped is listening to nobody.
@@ -100,7 +106,12 @@ pub async fn serve(listener: TcpListener, watch: Arc<Watch>, stop: impl Future<O
         pages: Arc::default(),
         lists: Arc::new(Semaphore::new(LISTS)),
     };
-    connections::serve(listener, router(served), stop).await;
+    let router = router(served);
+    let router = match &guard {
+        Some(guard) => guard.protect(router),
+        None => router,
+    };
+    connections::serve(listener, guard, router, stop).await;
 }
 
 fn router(served: Served) -> Router {

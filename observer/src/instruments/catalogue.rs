@@ -140,7 +140,9 @@ catalogue! {
     IDENTITY Gauge "kernel_identity_difference" ["identity"]
         "By how much seen differs from stored, map_full and ignored (seen), or stored from what was opened over all targets (stored): 0, or the counts are wrong."
     TARGETS Gauge "targets" ["source"]
-        "Targets that are watched, by where they are configured: config or file_sd."
+        "Targets that are watched, by where they are configured: config, file, http or prometheus."
+    LIST_FAILURES Counter "discovery_failures_total" ["source"]
+        "Times that a list of targets could not be had; what it said before stays."
     INFO Gauge "target_info" ["target"]
         "1, with the labels that the target has besides; absent without any."
     RELOADED Gauge "config_last_reload_successful" []

@@ -59,14 +59,17 @@ mod tracked;
 pub mod unheard;
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::SystemTime,
 };
 
 use crate::{
     check::Blind,
     claim::{Claimant, Lister},
-    config::{self, Config, Listen},
+    config::{self, Config, Listen, Source},
     netns::Doorkeeper,
     privileges::Errands,
 };
@@ -99,6 +102,8 @@ pub struct Watch {
     bell: Arc<Notify>,
     sampler: OnceLock<Bell>,
     reloaded: Mutex<Reloaded>,
+    /// How often lists could not be read, by their source.
+    list_failures: [AtomicU64; Source::ALL.len()],
 }
 
 /// How the last configuration was taken.
@@ -158,6 +163,7 @@ impl Watch {
             errands,
             bell: Arc::new(Notify::new()),
             sampler: OnceLock::new(),
+            list_failures: Default::default(),
             reloaded: Mutex::new(Reloaded {
                 is_successful: true,
                 taken: SystemTime::now(),
@@ -364,6 +370,17 @@ impl Watch {
     /// A new configuration could not even be read: the old one stays.
     pub fn reload_failed(&self) {
         lock(&self.reloaded).is_successful = false;
+    }
+
+    /// A list of targets could not be read: what it said before stays.
+    pub fn list_failed(&self, source: Source) {
+        self.list_failures[source as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How often that was so.
+    #[must_use]
+    pub fn list_failures(&self, source: Source) -> u64 {
+        self.list_failures[source as usize].load(Ordering::Relaxed)
     }
 
     /// How the last configuration was taken.

@@ -51,7 +51,7 @@ impl Replica {
             ("job", "chat"),
         )]);
         fs::write(&file, groups.to_string()).context("write the list")?;
-        let flag = format!("--file-sd.files={}", file.display());
+        let flag = format!("--discovery.path={}", file.display());
         let observer = match is_observed {
             true => Some(Observer::start_with(&[], &[&flag]).await?.seeded().await?),
             false => None,

@@ -2,6 +2,7 @@
 //! that reads it.
 
 mod fleet;
+mod guarded;
 mod host;
 mod kubernetes;
 mod monitoring;

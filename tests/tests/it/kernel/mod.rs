@@ -11,6 +11,7 @@ mod half_open;
 mod handshakes;
 mod ignored;
 mod lagging;
+mod lists;
 mod moving;
 mod namespace;
 mod openings;
@@ -33,6 +34,7 @@ mod unix;
 mod unseen;
 mod upgrades;
 pub(crate) mod withheld;
+mod workloads;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;

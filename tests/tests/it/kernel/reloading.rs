@@ -1,29 +1,25 @@
 //! The configuration is read again, at SIGHUP and when a file of it has changed, and what is the same in it
 //! goes on.
 
-use std::fs;
 use std::net::Ipv4Addr;
-use std::path::PathBuf;
 use std::time::SystemTime;
 
 use anyhow::ensure;
 use serde_json::{Value, json};
-use tempfile::TempDir;
 use tests::claim_page::ClaimPage;
 use tests::observer::{BOUND, Observer, Watched};
-use tests::prometheus::{self, Prometheus};
 use tests::scripted::{Pair, Scripted};
 use tests::{kernel_or_skip, port, wait, watched};
 
 /// A service of two connections, and who says so.
-struct Scene {
+pub(super) struct Scene {
     service: Scripted,
     page: ClaimPage,
     _open: [Pair; 2],
 }
 
 impl Scene {
-    async fn set() -> Self {
+    pub(super) async fn set() -> Self {
         let address = (Ipv4Addr::UNSPECIFIED, port::free().expect("a port")).into();
         let service = Scripted::listen(address, 16).expect("listen");
         let page = ClaimPage::serve().await.expect("a page");
@@ -43,46 +39,13 @@ impl Scene {
     }
 
     /// Its group in a list.
-    fn group(&self, name: &str) -> Value {
+    pub(super) fn group(&self, name: &str) -> Value {
         let listen = format!(":{}", self.service.address().port());
         watched::group(name, self.page.address(), &listen, ("team", "chat"))
     }
 }
 
-/// A folder of lists.
-struct Lists(TempDir);
-
-impl Lists {
-    fn new() -> Self {
-        Self(TempDir::new().expect("a folder"))
-    }
-
-    fn file(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
-    fn pattern(&self) -> String {
-        self.file("*.json").display().to_string()
-    }
-
-    /// Replaces a list as a whole, as who generates it does.
-    fn replace(&self, groups: &[Value]) {
-        let new = self.file("new");
-        fs::write(&new, json!(groups).to_string()).expect("write a list");
-        fs::rename(new, self.file("list.json")).expect("replace the list");
-    }
-}
-
-/// Waits until as many targets are of lists.
-async fn are_listed(observer: &Observer, count: f64) {
-    let listed = wait::until_equal("listed targets", BOUND, count, async || {
-        let page = observer.page().await?;
-        page.value("observer_targets", &[("source", "file_sd")])
-    });
-    listed.await.expect("they are watched");
-}
-
-async fn is_exact(observer: &Observer, name: &str) {
+pub(super) async fn is_exact(observer: &Observer, name: &str) {
     let exact = [
         ("verdict", json!("agree")),
         ("low", json!(2)),
@@ -97,14 +60,14 @@ async fn checks(observer: &Observer, name: &str) -> u64 {
 }
 
 /// When the first check that is remembered read its claim.
-async fn first_check(observer: &Observer, name: &str) -> SystemTime {
+pub(super) async fn first_check(observer: &Observer, name: &str) -> SystemTime {
     let history = observer.report(&format!("{name}/history")).await;
     let history = history.expect("the history");
     let first = history["checks"][0]["at"].as_str().expect("a check");
     humantime::parse_rfc3339(first).expect("a time")
 }
 
-async fn successful(observer: &Observer) -> f64 {
+pub(super) async fn successful(observer: &Observer) -> f64 {
     let page = observer.page().await.expect("metrics");
     let taken = page.value("observer_config_last_reload_successful", &[]);
     taken.expect("the gauge")
@@ -199,82 +162,6 @@ async fn an_address_within_another_targets_comes_and_goes() {
         let log = observer.process.log();
         assert!(!log.contains(name), "{log}");
     }
-}
-
-#[tokio::test]
-async fn a_list_that_prometheus_reads_serves_the_observer_as_well() {
-    if !kernel_or_skip() || !prometheus::is_here_or_skip() {
-        return;
-    }
-    let (chat, other, lists) = (Scene::set().await, Scene::set().await, Lists::new());
-    // Neither a page alone nor what another host serves is a target.
-    let mut of_another_host = other.group("elsewhere");
-    // RFC 5737 section 3: no host has it.
-    of_another_host["targets"] = json!(["192.0.2.7:9090"]);
-    let alone = json!({"targets": ["127.0.0.1:9"], "labels": {"team": "chat"}});
-    lists.replace(&[chat.group("chat"), of_another_host, alone.clone()]);
-    let flag = format!("--file-sd.files={}", lists.pattern());
-    let observer = Observer::start_with(&[], &[&flag]).await;
-    let observer = observer.expect("observer").seeded().await.expect("seeded");
-    is_exact(&observer, "chat").await;
-    are_listed(&observer, 1.0).await;
-    let info = observer.page().await.expect("metrics");
-    let info = info.value(
-        "observer_target_info",
-        &[("target", "chat"), ("team", "chat")],
-    );
-    assert!(info.expect("its labels") > 0.0);
-
-    let before = SystemTime::now();
-    lists.replace(&[chat.group("chat"), other.group("other"), alone]);
-    are_listed(&observer, 2.0).await;
-    is_exact(&observer, "other").await;
-    assert!(first_check(&observer, "chat").await < before, "it went on");
-
-    let prometheus = Prometheus::start_listed(&lists.pattern()).await;
-    let prometheus = prometheus.expect("Prometheus");
-    wait::until("both pages", BOUND, async || {
-        let series = prometheus.query("active_connections{team='chat'}").await?;
-        ensure!(series.len() == 2, "{series:?}");
-        ensure!(!format!("{series:?}").contains("plumbline"), "{series:?}");
-        Ok(())
-    })
-    .await
-    .expect("Prometheus reads the same list");
-
-    lists.replace(&[other.group("other")]);
-    are_listed(&observer, 1.0).await;
-    assert!(observer.report("chat").await.is_err(), "it is watched");
-    is_exact(&observer, "other").await;
-}
-
-#[tokio::test]
-async fn a_list_that_is_wrong_is_refused_whole_and_the_old_one_stays() {
-    if !kernel_or_skip() {
-        return;
-    }
-    let (chat, lists) = (Scene::set().await, Lists::new());
-    lists.replace(&[chat.group("chat")]);
-    let flag = format!("--file-sd.files={}", lists.pattern());
-    let observer = Observer::start_with(&[], &[&flag]).await;
-    let observer = observer.expect("observer").seeded().await.expect("seeded");
-    is_exact(&observer, "chat").await;
-
-    let mut wrong = chat.group("wrong");
-    wrong["labels"]["__plumbline_claim_command"] = json!("/bin/true");
-    lists.replace(&[chat.group("new"), wrong]);
-    let is_taken = async || successful(&observer).await;
-    let refused = wait::until_equal("a refusal", BOUND, 0.0, async || Ok(is_taken().await));
-    refused.await.expect("it is refused");
-    let log = observer.process.log();
-    assert!(log.contains("list.json, group 2: "), "{log}");
-    assert!(observer.report("new").await.is_err(), "half of it is taken");
-    is_exact(&observer, "chat").await;
-
-    lists.replace(&[]);
-    let taken = wait::until_equal("it is taken", BOUND, 1.0, async || Ok(is_taken().await));
-    taken.await.expect("none at all is a list as well");
-    are_listed(&observer, 0.0).await;
 }
 
 #[tokio::test]

@@ -1,9 +1,7 @@
 //! Packets that are not as the service sent them, or that the programs do not see: no honest service
 //! is accused because of it.
 
-use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
 
 use serde_json::json;
 use tests::claim_page::ClaimPage;
@@ -14,29 +12,7 @@ use tests::{kernel_or_skip, port, skip};
 use super::namespace::{Namespace, obstacle};
 use super::nobody_was_blamed;
 use super::stage::Service;
-
-/// A cgroup that no process is in, gone when it is dropped.
-struct Cgroup(PathBuf);
-
-impl Cgroup {
-    fn add() -> Option<Self> {
-        let mounts = fs::read_to_string("/proc/self/mounts").expect("mounts");
-        let mut fields = mounts.lines().map(|line| line.split(' '));
-        let root = fields.find_map(|mut fields| {
-            let (_, folder, kind) = (fields.next()?, fields.next()?, fields.next()?);
-            (kind == "cgroup2").then(|| PathBuf::from(folder))
-        })?;
-        let folder = root.join(format!("plumbline-{}", std::process::id()));
-        fs::create_dir(&folder).expect("a cgroup");
-        Some(Self(folder))
-    }
-}
-
-impl Drop for Cgroup {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir(&self.0);
-    }
-}
+use super::workloads::Cgroup;
 
 #[tokio::test]
 async fn behind_nat_a_websocket_is_one() {
@@ -82,7 +58,7 @@ async fn a_service_whose_packets_are_not_seen_is_not_accused() {
     if !kernel_or_skip() {
         return;
     }
-    let Some(elsewhere) = Cgroup::add() else {
+    let Some(elsewhere) = Cgroup::add(&format!("plumbline-{}", std::process::id())) else {
         return skip("needs cgroup2");
     };
     let service = Service::open(64).await;

@@ -1,4 +1,5 @@
-//! Prometheus' file_sd: lists of pages with labels, which others write and replace.
+//! What stands in a list of targets: groups of pages with labels, in the format of Prometheus' file_sd and
+//! http_sd, or what a Prometheus server says of the targets that it scrapes.
 //!
 //! One list may serve Prometheus and the observer. A group of it is a target of the observer's where it has
 //! the label `__plumbline_listen`: `__plumbline_KEY` says what KEY says in a `[[target]]`, with `_` for `-`;
@@ -6,18 +7,17 @@
 //! does not begin with `__` is a label of the target. The lists come in as text, and whether an address is
 //! this host's is asked of whoever knows.
 
-use std::{collections::BTreeMap, path::PathBuf, str::FromStr};
+use std::collections::BTreeMap;
 
-use clap::Args;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::{
-    TargetSettings, Text,
+    Source, TargetSettings, Text,
     error::{ConfigError, Place},
     file::meant,
     labels::WrittenLabels,
-    value::{HttpUrl, one_or_more},
+    value::HttpUrl,
 };
 
 /// Begins the labels that are the observer's.
@@ -34,144 +34,141 @@ const NOT_BY_A_LIST: [&str; 6] = [
     "ca-file",
 ];
 
-/// `[file-sd]`, or `--file-sd.…`.
-#[derive(Debug, Clone, Default, PartialEq, Args, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
-pub struct FileSdSettings {
-    /// Lists of targets in Prometheus' file_sd format, .json, .yml or .yaml; one * may stand in the last
-    /// part of the path
-    #[arg(long = "file-sd.files", value_name = "FILE", value_delimiter = ' ')]
-    #[arg(env = "OBSERVER_FILE_SD_FILES", help_heading = "Discovery")]
-    #[serde(deserialize_with = "one_or_more")]
-    pub files: Option<Vec<Text<Pattern>>>,
-}
-
-impl FileSdSettings {
-    /// These settings, and `other` where they are silent.
-    #[must_use]
-    pub fn or(self, other: Self) -> Self {
-        Self {
-            files: self.files.or(other.files),
-        }
-    }
-
-    /// Where lists are.
-    pub fn patterns(&self) -> impl Iterator<Item = &Pattern> {
-        let files = self.files.iter().flatten();
-        files.map(|Text(pattern)| pattern)
-    }
-}
-
-/// The path of a list, or of several.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Pattern {
-    /// Where it is; a list by itself, unless there is a `*`.
-    pub path: PathBuf,
-    /// What stands before and behind the `*` of the last part.
-    star: Option<(String, String)>,
-}
-
-/// A text that is no such path.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "expected a path that ends in .json, .yml or .yaml, with at most one *, in the last part of it"
-)]
-pub struct PatternError;
-
-impl FromStr for Pattern {
-    type Err = PatternError;
-
-    fn from_str(text: &str) -> Result<Self, PatternError> {
-        let (folder, last) = text.rsplit_once('/').unwrap_or(("", text));
-        let is_list = [".json", ".yml", ".yaml"]
-            .iter()
-            .any(|ending| last.ends_with(ending));
-        if !is_list || folder.contains('*') || last.matches('*').count() > 1 {
-            return Err(PatternError);
-        }
-        Ok(Self {
-            path: text.into(),
-            star: last
-                .split_once('*')
-                .map(|(before, behind)| (before.to_owned(), behind.to_owned())),
-        })
-    }
-}
-
-impl Pattern {
-    /// Whether it is one path alone.
-    #[must_use]
-    pub const fn is_literal(&self) -> bool {
-        self.star.is_none()
-    }
-
-    /// Whether a file of that name, in the folder of the path, is meant.
-    #[must_use]
-    pub fn is_of(&self, name: &str) -> bool {
-        self.star.as_ref().is_some_and(|(before, behind)| {
-            let rest = name.strip_prefix(before.as_str());
-            rest.is_some_and(|rest| rest.ends_with(behind.as_str()))
-        })
-    }
-}
-
-/// A group of a list: pages that have the same labels.
-#[derive(Debug, Deserialize)]
-struct Group {
+/// Pages that have the same labels.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Group {
     targets: Vec<String>,
     #[serde(default)]
     labels: BTreeMap<String, String>,
 }
 
-/// The targets of a list with the name `name` that are of this host.
-///
-/// # Errors
-/// [`ConfigError::List`] when it is no such list, and [`ConfigError::File`] with the group when one of its
-/// labels is wrong.
-pub fn targets_of_list(
-    name: &str,
-    text: &str,
-    is_of_host: &dyn Fn(&str) -> bool,
-) -> Result<Vec<(Place, TargetSettings)>, ConfigError> {
-    let groups = groups(name, text).map_err(|message| ConfigError::List {
-        name: name.to_owned(),
-        message,
-    })?;
-    let mut targets = Vec::new();
-    for (
+/// A list of targets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct List {
+    /// Where it is: a file or a URL.
+    pub name: String,
+    /// What kind of place that is.
+    pub source: Source,
+    /// What stands in it.
+    pub groups: Vec<Group>,
+}
+
+/// What Prometheus answers at `/api/v1/targets`, as far as it is of use.
+#[derive(Deserialize)]
+struct Answer {
+    data: Data,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Data {
+    active_targets: Vec<Active>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Active {
+    /// As its discovery has them, before any is replaced.
+    discovered_labels: BTreeMap<String, String>,
+    /// As its samples have them.
+    labels: BTreeMap<String, String>,
+    scrape_url: String,
+}
+
+impl Active {
+    /// What is the observer's of its discovery, what its samples are called, and the page that is scraped.
+    fn into_group(self) -> Group {
+        let mut labels = self.discovered_labels;
+        labels.retain(|label, _| label.starts_with(OWN));
+        labels.extend(self.labels);
+        let page = self.scrape_url.split_once("://").map(|(_, page)| page);
+        let page = page.and_then(|page| page.split(['/', '?']).next());
+        let page = page.unwrap_or_default().to_owned();
+        labels
+            .entry(format!("{OWN}gauge_url"))
+            .or_insert(self.scrape_url);
         Group {
-            targets: pages,
+            targets: vec![page],
             labels,
-        },
-        number,
-    ) in groups.into_iter().zip(1..)
-    {
-        let place = Place::Group {
-            name: name.to_owned(),
-            number,
-        };
-        if !labels.contains_key(&format!("{OWN}listen")) {
-            continue;
         }
-        for page in pages {
-            let settings = settings(&page, &labels).map_err(|message| ConfigError::File {
+    }
+}
+
+impl List {
+    /// Reads the text of a list; `name` is where it is.
+    ///
+    /// # Errors
+    /// [`ConfigError::List`] when it is none.
+    pub fn of_text(name: &str, source: Source, text: &str) -> Result<Self, ConfigError> {
+        let groups = match source {
+            Source::Prometheus => serde_json::from_str::<Answer>(text)
+                .map(|answer| {
+                    let active = answer.data.active_targets.into_iter();
+                    active.map(Active::into_group).collect()
+                })
+                .map_err(|error| error.to_string()),
+            Source::File if !name.ends_with(".json") => {
+                serde_saphyr::from_str(text).map_err(|error| error.to_string())
+            }
+            _ => serde_json::from_str(text).map_err(|error| error.to_string()),
+        };
+        let name = name.to_owned();
+        match groups {
+            Ok(groups) => Ok(Self {
+                name,
+                source,
+                groups,
+            }),
+            Err(message) if source == Source::Prometheus => {
+                Err(ConfigError::Server { name, message })
+            }
+            Err(message) => Err(ConfigError::List { name, message }),
+        }
+    }
+
+    /// Its targets that are of this host.
+    ///
+    /// # Errors
+    /// [`ConfigError::File`] with the group when one of its labels is wrong.
+    pub fn targets(
+        &self,
+        is_of_host: &dyn Fn(&str) -> bool,
+    ) -> Result<Vec<(Place, TargetSettings)>, ConfigError> {
+        let mut targets = Vec::new();
+        for (group, number) in self.groups.iter().zip(1..) {
+            let place = Place::Group {
+                name: self.name.clone(),
+                source: self.source,
+                number,
+            };
+            targets.extend(group.settings(&place, is_of_host)?);
+        }
+        Ok(targets)
+    }
+}
+
+impl Group {
+    fn settings(
+        &self,
+        place: &Place,
+        is_of_host: &dyn Fn(&str) -> bool,
+    ) -> Result<Vec<(Place, TargetSettings)>, ConfigError> {
+        let mut targets = Vec::new();
+        if !self.labels.contains_key(&format!("{OWN}listen")) {
+            return Ok(targets);
+        }
+        for page in &self.targets {
+            let settings = settings(page, &self.labels).map_err(|message| ConfigError::File {
                 place: place.clone(),
                 message,
             })?;
             // What is in another network namespace has an address that is not the observer's.
-            if settings.netns.is_some() || is_of_host(host(&page)) {
+            if settings.is_elsewhere() || is_of_host(host(page)) {
                 targets.push((place.clone(), settings));
             }
         }
+        Ok(targets)
     }
-    Ok(targets)
-}
-
-fn groups(name: &str, text: &str) -> Result<Vec<Group>, String> {
-    if name.ends_with(".json") {
-        return serde_json::from_str(text).map_err(|error| error.to_string());
-    }
-    serde_saphyr::from_str(text).map_err(|error| error.to_string())
 }
 
 /// The host of `HOST:PORT`, an IPv6 address without its brackets.
@@ -256,17 +253,55 @@ mod tests {
         host == "10.0.0.7" || host == "::1"
     }
 
+    fn read(name: &str, text: &str) -> Result<Vec<(Place, TargetSettings)>, ConfigError> {
+        List::of_text(name, Source::File, text)?.targets(&is_here)
+    }
+
+    #[test]
+    fn what_a_prometheus_scrapes_is_a_list_with_its_pages() {
+        let answer = r#"{"status": "success", "data": {"activeTargets": [
+            {"discoveredLabels": {"__address__": "10.0.0.7:9090", "__plumbline_listen": ":3000",
+                                  "job": "before"},
+             "labels": {"job": "chat", "instance": "10.0.0.7:9090"}, "scrapePool": "chat",
+             "scrapeUrl": "http://10.0.0.7:9090/m?x=y", "health": "up", "lastError": ""},
+            {"discoveredLabels": {"__address__": "10.9.9.9:9090", "__plumbline_listen": ":3000"},
+             "labels": {"job": "chat"}, "scrapeUrl": "http://10.9.9.9:9090/metrics"},
+            {"discoveredLabels": {"__address__": "10.0.0.7:9100"}, "labels": {},
+             "scrapeUrl": "http://10.0.0.7:9100/metrics"}
+        ], "droppedTargets": []}}"#;
+        let list = List::of_text("http://p/api/v1/targets", Source::Prometheus, answer).unwrap();
+        let targets = list.targets(&is_here).unwrap();
+        let [(place, chat)] = &targets[..] else {
+            panic!("{targets:?}")
+        };
+        assert_eq!(place.to_string(), "http://p/api/v1/targets, group 1");
+        let written = r#"
+            listen = ":3000"
+            gauge-url = "http://10.0.0.7:9090/m?x=y"
+            labels = { job = "chat", instance = "10.0.0.7:9090" }
+        "#;
+        let expected: TargetSettings = toml::from_str(written).unwrap();
+        assert_eq!(*chat, expected);
+        for wrong in ["[]", "{\"status\": \"error\"}", "<html>"] {
+            let error = List::of_text("http://p/", Source::Prometheus, wrong).unwrap_err();
+            assert!(
+                error.to_string().contains("is it a Prometheus server?"),
+                "{error}"
+            );
+        }
+    }
+
     fn refused(labels: &str) -> String {
         let list = format!(
             r#"[{{"targets": ["[::1]:1"], "labels": {{"__plumbline_listen": ":3000", {labels}}}}}]"#
         );
-        let refused = targets_of_list("x.json", &list, &is_here);
+        let refused = read("x.json", &list);
         refused.unwrap_err().to_string()
     }
 
     #[test]
     fn groups_that_say_where_they_listen_are_targets_where_they_are_of_this_host() {
-        let targets = targets_of_list("x.json", LIST, &is_here).unwrap();
+        let targets = read("x.json", LIST).unwrap();
         let [(place, chat), (_, pod)] = &targets[..] else {
             panic!("{targets:?}")
         };
@@ -286,11 +321,11 @@ mod tests {
     #[test]
     fn yaml_is_the_same() {
         let yaml = "- targets: ['[::1]:9090']\n  labels:\n    __plumbline_listen: ':3000'\n";
-        let targets = targets_of_list("x.yml", yaml, &is_here).unwrap();
+        let targets = read("x.yml", yaml).unwrap();
         let expected = "listen = ':3000'\ngauge-url = 'http://[::1]:9090/metrics'";
         let expected: TargetSettings = toml::from_str(expected).unwrap();
         assert_eq!(targets[0].1, expected);
-        let wrong = targets_of_list("x.yml", "a: [", &is_here).unwrap_err();
+        let wrong = read("x.yml", "a: [").unwrap_err();
         assert!(wrong.to_string().starts_with("x.yml: "), "{wrong}");
     }
 
@@ -317,20 +352,7 @@ mod tests {
             assert!(error.starts_with("x.json, group 1: "), "{error}");
             assert!(error.contains(said), "{error}");
         }
-        let error = targets_of_list("x.json", "{}", &is_here).unwrap_err();
+        let error = read("x.json", "{}").unwrap_err();
         assert!(error.to_string().starts_with("x.json: "), "{error}");
-    }
-
-    #[test]
-    fn one_star_may_stand_in_the_last_part_of_a_path() {
-        let pattern: Pattern = "/etc/sd/chat-*.json".parse().unwrap();
-        assert!(pattern.is_of("chat-1.json") && pattern.is_of("chat-.json"));
-        assert!(!pattern.is_of("chat-1.yml") && !pattern.is_of("other.json"));
-        assert!(!pattern.is_literal());
-        let literal: Pattern = "sd.yaml".parse().unwrap();
-        assert!(literal.is_literal() && !literal.is_of("sd.yaml"));
-        for bad in ["/etc/*/x.json", "/etc/**.json", "/etc/targets", ""] {
-            assert_eq!(bad.parse::<Pattern>(), Err(PatternError), "{bad}");
-        }
     }
 }
