@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -15,7 +15,7 @@ use crate::workspace::{self, find_command};
 const INIT: &str = include_str!("init.sh");
 
 /// What tests call; one that is missing makes them say so.
-const TOOLS: &[&str] = &["bpftool", "ip", "setpriv", "ss"];
+const TOOLS: &[&str] = &["bpftool", "curl", "ip", "setpriv", "ss"];
 
 /// Tests make temporary directories, and drop to users who have no name otherwise.
 const FILES: &[(&str, &str)] = &[
@@ -57,6 +57,8 @@ impl Tree {
             let folder = tree.root.join(folder);
             fs::create_dir_all(&folder).with_context(|| format!("create {}", folder.display()))?;
         }
+        // What is in /bin is in /usr/bin as well, as on Debian.
+        symlink(".", tree.root.join("usr")).context("link /usr")?;
         fs::set_permissions(tree.root.join("tmp"), fs::Permissions::from_mode(0o1777))
             .context("open /tmp to all")?;
         for (file, text) in FILES {
