@@ -158,9 +158,12 @@ fn blindness(target: &Target, observation: &Observation, reason: Blind) -> Strin
             "WebSockets cannot be told from other connections: {}",
             target.kernel().blind_to_websockets().unwrap_or_default()
         ),
-        Blind::NotSeeded => {
-            "the connections that were open before are still being counted".to_owned()
-        }
+        Blind::NotSeeded => match target.endpoints.health().failure {
+            None => "the connections that were open before are still being counted".to_owned(),
+            Some(failure) => {
+                format!("the connections that were open before cannot be counted: {failure}")
+            }
+        },
         Blind::WitnessesDisagree => "the kernel's two witnesses disagree".to_owned(),
         Blind::Lost if observation.finding.rule == Rule::TooWide => vain(target, observation),
         Blind::Lost => "the kernel's counts have lost a connection".to_owned(),

@@ -24,8 +24,8 @@ pub enum WireError {
     /// The kernel sent something that is no netlink message, or no whole one.
     #[error("not a sock_diag message")]
     Malformed,
-    /// The kernel refused the request.
-    #[error("the kernel refused the dump")]
+    /// The kernel refused the request; with [`io::ErrorKind::NotFound`] where nobody in it knows it.
+    #[error("the kernel refused the dump{}", missing_module(.0))]
     Refused(#[source] io::Error),
     /// The answer to another request.
     #[error("the answer belongs to another request")]
@@ -33,6 +33,17 @@ pub enum WireError {
     /// What was listed changed meanwhile in a way that the kernel cannot make up for.
     #[error("the kernel's list changed while it was read: it may lack sockets")]
     Interrupted,
+}
+
+/// What to do where the kernel finds nobody to answer: `sock_diag_lock_handler()` has loaded the module then,
+/// if there is one and it may be loaded.
+fn missing_module(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::NotFound => {
+            " (a module is missing: `modprobe tcp_diag`, `modprobe unix_diag`)"
+        }
+        _ => "",
+    }
 }
 
 /// Bytes of `struct nlmsghdr`.

@@ -67,6 +67,8 @@ pub struct Health {
     pub repairs: u64,
     /// Why the sockets are nowhere to be seen, where the reason is [`Blind::NoNamespace`].
     pub absence: Option<String>,
+    /// Why the witnesses could not be compared the last time, if they could not.
+    pub failure: Option<String>,
     /// How long the last survey took.
     took: Duration,
     /// When it ended.
@@ -107,6 +109,7 @@ impl Health {
             survey: both.map(|(one, other)| one.and(other)),
             repairs: self.repairs + other.repairs,
             absence: self.absence.or(other.absence),
+            failure: self.failure.or(other.failure),
             took: self.took.max(other.took),
             ended: self.ended.min(other.ended),
         }
@@ -264,13 +267,18 @@ impl Watched {
                     repairs: survey.repairs,
                 });
                 report(self.endpoint.listen(), before, &health, &survey);
+                health.failure = None;
                 health.survey = Some(survey);
             }
             Err(error) => {
                 health.trust.failed(began);
-                if before.is_none() {
-                    log_failure(self.endpoint.listen(), &error);
+                let failure = chain(&error);
+                // What has just gone is told of as that.
+                let is_absent = matches!(*error, WitnessError::Absent);
+                if !is_absent && health.failure.as_ref() != Some(&failure) {
+                    log_failure(self.endpoint.listen(), &failure);
                 }
+                health.failure = Some(failure);
             }
         }
     }
@@ -310,10 +318,6 @@ fn report(listen: &Listen, before: Option<Blind>, health: &Health, survey: &Surv
     }
 }
 
-fn log_failure(listen: &Listen, error: &WitnessError) {
-    tracing::warn!(
-        %listen,
-        error = chain(error),
-        "the witnesses cannot be compared"
-    );
+fn log_failure(listen: &Listen, error: &str) {
+    tracing::warn!(%listen, error, "the witnesses cannot be compared");
 }

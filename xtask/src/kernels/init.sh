@@ -13,7 +13,7 @@ mount -t devtmpfs dev /dev
 mount -t cgroup2 none /sys/fs/cgroup
 # ip(8) keeps the names of network namespaces there.
 mkdir -p /run && mount -t tmpfs run /run
-for module in inet_diag tcp_diag veth; do
+for module in inet_diag tcp_diag unix_diag veth; do
     [ -e /modules/$module.ko ] || unxz /modules/$module.ko.xz
     insmod /modules/$module.ko
 done
