@@ -15,6 +15,7 @@ use tokio::{
     sync::watch,
 };
 use tower::{Service, ServiceExt as _};
+use web_config::{Guard, Stream};
 
 use crate::metrics_service::{MetricsService, Port};
 
@@ -92,13 +93,14 @@ impl<S> Answerer for S where
 {
 }
 
-/// Accepts connections for `service` until `stop` says so.
+/// Accepts connections for `service`, of those whom `guard` lets in, until `stop` says so.
 ///
 /// Each HTTP connection holds a receiver of `stop` until its last request is answered, so the
 /// sender's `closed` waits for all of them. Upgraded connections are no longer HTTP.
 pub(crate) async fn serve(
     listener: TcpListener,
     service: impl Answerer,
+    guard: Option<Guard>,
     limits: Limits,
     port: Port,
     metrics: Arc<MetricsService>,
@@ -116,12 +118,26 @@ pub(crate) async fn serve(
             () = stopped(&mut stop) => break,
         };
         configure(stream.get_ref(), limits.user_timeout);
-        let (socket, peer) = (TokioIo::new(stream), Peer::from(peer));
+        let peer = Peer::from(peer);
         let answerer = service.clone();
         let service = service_fn(move |request| answer(answerer.clone(), peer, request));
-        let connection = http.serve_connection(socket, service).with_upgrades();
+        let (http, guard) = (http.clone(), guard.clone());
         let (mut stop, metrics) = (stop.clone(), Arc::clone(&metrics));
         tokio::spawn(async move {
+            let stream = match guard {
+                None => Stream::Plain(stream),
+                // Kept apart: few connections have a handshake, and the others need no room for it.
+                Some(guard) => match Box::pin(guard.accept(stream)).await {
+                    Ok(stream) => stream,
+                    Err(error) => {
+                        metrics.count_connection_error(port, "tls");
+                        tracing::debug!(peer = %peer.0, %error, "handshake failed");
+                        return;
+                    }
+                },
+            };
+            let connection = http.serve_connection(TokioIo::new(stream), service);
+            let connection = connection.with_upgrades();
             let mut connection = std::pin::pin!(connection);
             let result = tokio::select! {
                 result = &mut connection => result,

@@ -60,6 +60,9 @@ settings! {
     public_address, "SERVER_PUBLIC_ADDRESS": SocketAddr = ([0, 0, 0, 0], 3000).into();
     /// Where metrics and health are served; keep it private [default: 127.0.0.1:9090]
     management_address, "SERVER_MANAGEMENT_ADDRESS": SocketAddr = ([127, 0, 0, 1], 9090).into();
+    /// File that guards the management port, in the format of Prometheus' `web.config.file`: TLS and basic
+    /// authentication; read again when it has changed [default: none]
+    management_config_file, "SERVER_MANAGEMENT_CONFIG_FILE": PathBuf = PathBuf::new();
     /// Directory of the default database and attachments, created if missing [default: ./data]
     data_dir, "SERVER_DATA_DIR": PathBuf = "./data".into();
     /// `sqlite:PATH` or `postgres://…` [default: relay.db in the data directory]

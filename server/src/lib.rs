@@ -32,6 +32,6 @@ pub use accept::BindError;
 pub use attachments::{AttachmentsError, EmbeddedError};
 pub use check::{SettingsError, check};
 pub use data_dir::DataDirError;
-pub use server::{Server, StartError};
+pub use server::{Server, StartError, guard};
 pub use store::OpenError;
 pub use tasks::TaskEnded;

@@ -118,7 +118,9 @@ fn resolve(given: Given, file: Option<PathBuf>) -> anyhow::Result<Config> {
 }
 
 fn check(given: Given, file: Option<PathBuf>) -> anyhow::Result<()> {
-    server::check(&resolve(given, file)?)?;
+    let config = resolve(given, file)?;
+    server::check(&config)?;
+    server::guard(&config)?;
     say("ok\n")
 }
 

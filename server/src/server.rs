@@ -18,6 +18,7 @@ use tokio::{
     sync::watch,
     time::{sleep, timeout},
 };
+use web_config::{Guard, WebConfigError};
 
 use crate::{
     accept::{self, BindError, Limits},
@@ -56,6 +57,9 @@ pub enum StartError {
     /// A port cannot be served.
     #[error(transparent)]
     Bind(#[from] BindError),
+    /// What is to guard the management port is not what it has to be.
+    #[error(transparent)]
+    Guard(#[from] WebConfigError),
     /// A bound port has no address.
     #[error("cannot read a listener's own address")]
     Address(#[source] io::Error),
@@ -112,9 +116,15 @@ impl Server {
         let management_address = management.local_addr().map_err(StartError::Address)?;
         let (stop_management, management_stop) = watch::channel(false);
         let shown = Shown::default();
+        let guard = guard(&config)?;
+        let shown_routes = management::router(&metrics, &shown);
         let serve = accept::serve(
             management,
-            management::router(&metrics, &shown),
+            match &guard {
+                Some(guard) => guard.protect(shown_routes),
+                None => shown_routes,
+            },
+            guard,
             limits(&config, MANAGEMENT_CONNECTIONS),
             Port::Management,
             Arc::clone(&metrics),
@@ -231,6 +241,18 @@ impl Server {
     }
 }
 
+/// What guards the management port, if anything does.
+///
+/// # Errors
+/// When its file is not what it has to be.
+pub fn guard(config: &Config) -> Result<Option<Guard>, WebConfigError> {
+    let file = config.management_config_file.as_path();
+    match file.as_os_str().is_empty() {
+        true => Ok(None),
+        false => Guard::open(file).map(Some),
+    }
+}
+
 /// Claims the data directory, where something is to be kept there.
 fn claim(config: &Config) -> Result<Option<DataDir>, DataDirError> {
     if config.database_url.is_empty() || config.attachments_bucket.is_empty() {
@@ -281,6 +303,7 @@ fn start_tasks(
     let serve = accept::serve(
         public,
         http::router(relay),
+        None,
         limits(config, config.connections_limit),
         Port::Public,
         Arc::clone(metrics),

@@ -17,7 +17,10 @@ use axum::{
 };
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header::WWW_AUTHENTICATE};
 use rustls::ServerConfig;
-use tokio::{net::TcpStream, time::timeout};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    time::timeout,
+};
 use tokio_rustls::TlsAcceptor;
 
 use crate::{
@@ -85,7 +88,10 @@ impl Guard {
     ///
     /// # Errors
     /// When the handshake fails, or takes too long.
-    pub async fn accept(&self, stream: TcpStream) -> io::Result<Stream> {
+    pub async fn accept<S>(&self, stream: S) -> io::Result<Stream<S>>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
         let Some(tls) = self.rules().tls.clone() else {
             return Ok(Stream::Plain(stream));
         };
@@ -211,7 +217,7 @@ mod tests {
     use tempfile::TempDir;
     use tokio::{
         io::{AsyncReadExt as _, AsyncWriteExt as _},
-        net::TcpListener,
+        net::{TcpListener, TcpStream},
     };
     use tokio_rustls::TlsConnector;
     use tower::ServiceExt as _;

@@ -16,23 +16,24 @@ use crate::{
 
 /// What pages said when they last answered.
 #[derive(Debug, Clone, Default)]
-pub struct Pages(Arc<Mutex<Vec<(Page, List)>>>);
+pub struct Pages(Arc<Mutex<Vec<List>>>);
 
 impl Pages {
     /// What a page said, if it ever answered.
     pub(super) fn list(&self, page: &Page) -> Option<List> {
         let lists = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let list = lists.iter().find(|(of, _)| of == page);
-        list.map(|(_, list)| list.clone())
+        let is_its = |list: &&List| (list.source, &*list.name) == (page.source, page.url.as_str());
+        lists.iter().find(is_its).cloned()
     }
 
-    /// Whether that is something else than before.
-    fn keep(&self, page: &Page, list: List) -> bool {
+    /// Remembers what a page says. Whether that is something else than before.
+    fn keep(&self, list: List) -> bool {
         let mut lists = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match lists.iter_mut().find(|(of, _)| of == page) {
-            Some((_, before)) if *before == list => return false,
-            Some((_, before)) => *before = list,
-            None => lists.push((page.clone(), list)),
+        let is_its = |other: &&mut List| (other.source, &other.name) == (list.source, &list.name);
+        match lists.iter_mut().find(is_its) {
+            Some(before) if *before == list => return false,
+            Some(before) => *before = list,
+            None => lists.push(list),
         }
         true
     }
@@ -52,7 +53,7 @@ impl Pages {
         let body = scrape.map_err(failed)?.body;
         let text = String::from_utf8_lossy(&body);
         let list = List::of_text(page.url.as_str(), page.source, &text)?;
-        Ok(self.keep(page, list))
+        Ok(self.keep(list))
     }
 
     /// Asks all pages, one after the other, and blocks until they have answered.

@@ -67,7 +67,7 @@ catalogue! {
         "Accepted TCP connections that are not closed yet, WebSockets included; port public or management.";
     HTTP_ACCEPT_ERRORS = counter, "http_accept_errors_total" [PORT] "errors"
         "Failures to accept a connection, such as no free file descriptor; the listener waits and tries again.";
-    HTTP_CONNECTION_ERRORS = counter, "http_connection_errors_total" [PORT, label("cause", &["timeout", "parse", "incomplete", "io"])] "connections"
+    HTTP_CONNECTION_ERRORS = counter, "http_connection_errors_total" [PORT, label("cause", &["timeout", "parse", "incomplete", "tls", "io"])] "connections"
         "Connections that ended before their last request was answered: cause timeout (of a request's head), parse (answered 400 or 431), incomplete or io. A request whose head is not complete counts here and nowhere else.";
     ACTIVE_CONNECTIONS = gauge, "active_connections" [] "sessions"
         "WebSocket sessions that are open: from the upgrade to the first of close frame sent, end of stream and error.";

@@ -1,4 +1,4 @@
-//! The observer's own port behind TLS and a password, by the file that Prometheus' exporters have.
+//! Ports for operators behind TLS and a password, by the file that Prometheus' exporters have.
 
 use std::fs;
 use std::net::Ipv4Addr;
@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result, ensure};
 use tempfile::TempDir;
 use tests::claim_page::ClaimPage;
 use tests::observer::{BOUND, Observer, Watched};
+use tests::process::Process;
 use tests::prometheus::{self, Prometheus};
 use tests::scripted::Scripted;
 use tests::{http, kernel_or_skip, port, wait};
@@ -55,6 +56,54 @@ impl Folder {
 }
 
 #[tokio::test]
+async fn the_relay_s_private_port_is_guarded_by_the_same_file() {
+    if !prometheus::is_here_or_skip() {
+        return;
+    }
+    let folder = Folder::new("first").expect("a folder");
+    let address = || port::free_address().expect("a port");
+    let (public, management) = (address(), address());
+    let server = Process::spawn(
+        "server",
+        [
+            format!("--public-address={public}"),
+            format!("--management-address={management}"),
+            format!("--management-config-file={}", folder.path("web.yml")),
+            format!("--data-dir={}", folder.path("data")),
+        ],
+    );
+    let _server = server.expect("start the relay");
+    let management = management.to_string();
+    let jobs = ["first", "second"].map(|password| folder.job(password, &management, password));
+    let prometheus = Prometheus::start_with(&[], jobs.into_iter()).await;
+    let prometheus = prometheus.expect("Prometheus");
+    is_let_in(&prometheus, "first", "second").await;
+    // Who speaks no TLS there is counted, and the public port has none.
+    http::get(&format!("http://{management}/metrics"))
+        .await
+        .expect_err("it speaks TLS");
+    let counted = wait::until("a failed handshake", BOUND, async || {
+        let failed = "http_connection_errors_total{cause='tls',port='management'} > 0";
+        ensure!(prometheus.query(failed).await?.len() == 1, "none");
+        Ok(())
+    });
+    counted.await.expect("it is counted");
+    let plain = http::get(&format!("http://{public}/none")).await;
+    assert_eq!(plain.expect("an answer").status, 404);
+}
+
+/// Waits until who has the one password is let in, and who has the other is not.
+async fn is_let_in(prometheus: &Prometheus, up: &str, down: &str) {
+    let is_up = wait::until("who is let in", BOUND, async || {
+        let query = format!("up{{job='{up}'}} == 1 unless on () (up{{job='{down}'}} == 1)");
+        let series = prometheus.query(&query).await?;
+        ensure!(series.len() == 1, "{series:?}");
+        Ok(())
+    });
+    is_up.await.unwrap_or_else(|error| panic!("{error:?}"));
+}
+
+#[tokio::test]
 async fn prometheus_is_let_in_by_a_password_over_tls_and_strangers_are_not() {
     if !kernel_or_skip() || !prometheus::is_here_or_skip() {
         return;
@@ -74,18 +123,9 @@ async fn prometheus_is_let_in_by_a_password_over_tls_and_strangers_are_not() {
     let jobs = jobs.map(|password| folder.job(password, observer.address(), password));
     let prometheus = Prometheus::start_with(&[], jobs.into_iter()).await;
     let prometheus = prometheus.expect("Prometheus");
-    let is_up = async |up: &str, down: &str| {
-        let is_up = wait::until("who is let in", BOUND, async || {
-            let query = format!("up{{job='{up}'}} == 1 unless on () (up{{job='{down}'}} == 1)");
-            let series = prometheus.query(&query).await?;
-            ensure!(series.len() == 1, "{series:?}");
-            Ok(())
-        });
-        is_up.await.unwrap_or_else(|error| panic!("{error:?}"));
-    };
-    is_up("first", "second").await;
+    is_let_in(&prometheus, "first", "second").await;
     folder.let_in("second").expect("write");
-    is_up("second", "first").await;
+    is_let_in(&prometheus, "second", "first").await;
     // What is no such file leaves in force what was.
     folder
         .write("web.yml", "basic_auth_users: {alice: plain}")
@@ -96,5 +136,5 @@ async fn prometheus_is_let_in_by_a_password_over_tls_and_strangers_are_not() {
         is_refused.then_some(()).ok_or(log)
     });
     refused.await.expect("it is refused");
-    is_up("second", "first").await;
+    is_let_in(&prometheus, "second", "first").await;
 }
