@@ -15,7 +15,7 @@ use observer::{
         Claim, ClaimError, Expression, Format, MAX_LISTED, MAX_SERIES, MAX_VALUE, Selection,
         read_list,
     },
-    config::targets_of_list,
+    config::{List, Source},
     sock_diag::parse_datagram,
 };
 use observer_ebpf::{
@@ -26,7 +26,7 @@ fuzz_target!(|input: &[u8]| {
     let Some((reader, bytes)) = input.split_first() else {
         return;
     };
-    match reader % 11 {
+    match reader % 12 {
         0 => exposition(bytes, Format::Text),
         1 => exposition(bytes, Format::OpenMetrics),
         2 => {
@@ -46,8 +46,9 @@ fuzz_target!(|input: &[u8]| {
         6 => selected(bytes, |text| text.parse().map(Selection::Nodes).ok()),
         7 => selected(bytes, |text| text.parse().map(Selection::Match).ok()),
         8 => selected(bytes, |text| text.parse().map(Selection::Query).ok()),
-        9 => targets("list.json", bytes),
-        _ => targets("list.yml", bytes),
+        9 => targets("list.json", Source::File, bytes),
+        10 => targets("list.yml", Source::File, bytes),
+        _ => targets("http://p/api/v1/targets", Source::Prometheus, bytes),
     }
 });
 
@@ -93,11 +94,12 @@ fn sent(bytes: &[u8]) {
 }
 
 /// A list of targets, whose addresses are all of this host.
-fn targets(name: &str, bytes: &[u8]) {
+fn targets(name: &str, source: Source, bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else {
         return;
     };
-    match targets_of_list(name, text, &|_| true) {
+    let list = List::of_text(name, source, text);
+    match list.and_then(|list| list.targets(&|_| true)) {
         Ok(targets) => assert!(targets.len() <= bytes.len()),
         Err(error) => assert!(error.to_string().len() < 65_536, "{error}"),
     }
