@@ -63,6 +63,8 @@ pub(crate) fn campaign(options: &Options) -> Result<()> {
         "--release",
         "--workspace",
         "--bins",
+        // In one build: cargo chooses features by what is built together.
+        "--test=it",
     ])?)?;
     run(name)
 }
