@@ -16,7 +16,7 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Context as _, Result};
 use axum::Router;
 use axum::extract::ws::{Message, WebSocket};
-use axum::routing::get;
+use axum::routing::{MethodRouter, get};
 use axum::serve::Listener;
 use clap::Parser;
 use serde_json::json;
@@ -146,6 +146,18 @@ pub async fn serve(ports: Ports, public: Router, gauge: Gauge) -> Result<()> {
     let listener = listen(ports.public_address).await?;
     let management = management(move || page(&[("", gauge.get())]));
     serve_on(listener, public, ports.management_address, management).await
+}
+
+/// Serves a gateway whose handler keeps the gauge itself, and a page with the gauge, for good.
+///
+/// # Errors
+/// As of [`serve`].
+pub async fn serve_gateway(gateway: MethodRouter<Gauge>) -> Result<()> {
+    let gauge = Gauge::default();
+    let public = Router::new()
+        .route("/v1/gateway", gateway)
+        .with_state(gauge.clone());
+    serve(arguments::<Ports>(), public, gauge).await
 }
 
 /// Serves `public`, whose handlers may ask who the peer is, and `management`, for good.

@@ -3,20 +3,15 @@
 //! Every way out of the handler reports a disconnect; the rejected never reported a connect.
 
 use anyhow::Result;
-use axum::Router;
 use axum::extract::State;
 use axum::extract::ws::WebSocketUpgrade;
 use axum::http::{StatusCode, Uri};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
-use tests::liar::{self, Gauge, Ports};
+use tests::liar::{self, Gauge};
 
 pub(crate) async fn run() -> Result<()> {
-    let gauge = Gauge::default();
-    let public = Router::new()
-        .route("/v1/gateway", get(upgrade))
-        .with_state(gauge.clone());
-    liar::serve(liar::arguments::<Ports>(), public, gauge).await
+    liar::serve_gateway(get(upgrade)).await
 }
 
 async fn upgrade(uri: Uri, request: WebSocketUpgrade, State(gauge): State<Gauge>) -> Response {

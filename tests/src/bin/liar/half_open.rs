@@ -4,19 +4,14 @@
 //! gauge is right about the sockets, and wrong about the world.
 
 use anyhow::Result;
-use axum::Router;
 use axum::extract::State;
 use axum::extract::ws::WebSocketUpgrade;
 use axum::response::Response;
 use axum::routing::get;
-use tests::liar::{self, Gauge, Ports};
+use tests::liar::{self, Gauge};
 
 pub(crate) async fn run() -> Result<()> {
-    let gauge = Gauge::default();
-    let public = Router::new()
-        .route("/v1/gateway", get(upgrade))
-        .with_state(gauge.clone());
-    liar::serve(liar::arguments::<Ports>(), public, gauge).await
+    liar::serve_gateway(get(upgrade)).await
 }
 
 async fn upgrade(request: WebSocketUpgrade, State(gauge): State<Gauge>) -> Response {

@@ -3,23 +3,18 @@
 //! The limit is enforced by the gauge itself, so with each refusal the server takes one client less.
 
 use anyhow::Result;
-use axum::Router;
 use axum::extract::State;
 use axum::extract::ws::WebSocketUpgrade;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
-use tests::liar::{self, Gauge, Ports};
+use tests::liar::{self, Gauge};
 
 /// Most connections.
 const LIMIT: i64 = 10;
 
 pub(crate) async fn run() -> Result<()> {
-    let gauge = Gauge::default();
-    let public = Router::new()
-        .route("/v1/gateway", get(upgrade))
-        .with_state(gauge.clone());
-    liar::serve(liar::arguments::<Ports>(), public, gauge).await
+    liar::serve_gateway(get(upgrade)).await
 }
 
 async fn upgrade(request: WebSocketUpgrade, State(gauge): State<Gauge>) -> Response {
